@@ -1,0 +1,89 @@
+//! Every invariant of the core, checked over the whole structure. For tests; O(entries log entries).
+
+use crate::cache::core::{Core, Place, Sum};
+use crate::cache::policy::Policy;
+use crate::cache::slot::{LeaseCounts, PASSED, RETIRED, Slot, Stored};
+use std::collections::HashSet;
+
+impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
+    pub(crate) fn validate(&self, counts: &LeaseCounts) {
+        self.check_sums(counts);
+        self.check_order(counts);
+        self.check_table();
+        let used = self.resident.bytes + self.retired.bytes + self.reserved.bytes;
+        assert!(used <= self.budget_bytes, "{used} bytes used of a budget of {}", self.budget_bytes);
+        let entries = self.resident.entries + self.retired.entries + self.reserved.entries;
+        assert!(entries <= self.max_entries, "{entries} entries of at most {}", self.max_entries);
+    }
+
+    fn check_sums(&self, counts: &LeaseCounts) {
+        let (mut resident, mut retired, mut collectable) = (Sum::default(), Sum::default(), Sum::default());
+        for (slot, held) in self.slots.iter() {
+            match held {
+                Slot::Resident { value, .. } => resident.add(Sum::one(value.charge_bytes(self.granule_bytes))),
+                Slot::Retired { queued, value, .. } => {
+                    let sum = Sum::one(value.charge_bytes(self.granule_bytes));
+                    retired.add(sum);
+                    if *queued {
+                        collectable.add(sum);
+                        assert!(!counts.is_leased(slot), "slot {slot} is collectable and leased");
+                    }
+                    assert!(counts.is_flagged(slot, RETIRED), "retired slot {slot} is not flagged");
+                }
+                Slot::Free { .. } | Slot::Vacant { .. } => {
+                    assert!(!counts.is_leased(slot), "slot {slot} is leased but holds nothing");
+                    assert!(!counts.is_flagged(slot, PASSED | RETIRED), "slot {slot} is flagged but holds nothing");
+                }
+            }
+        }
+        assert_eq!(resident, self.resident, "resident");
+        assert_eq!(retired, self.retired, "retired");
+        assert_eq!(collectable, self.collectable_sum, "collectable");
+        let queued: HashSet<u32> = self.collectable.iter().copied().collect();
+        assert_eq!(queued.len(), self.collectable.len(), "a slot is collectable twice");
+        assert_eq!(queued.len(), self.collectable_sum.entries, "collectable list");
+    }
+
+    /// Each resident slot is queued, passed or aside, and flagged accordingly.
+    fn check_order(&self, counts: &LeaseCounts) {
+        let queue: HashSet<u32> = self.policy.attached().map(|(_, slot)| slot).collect();
+        let aside: HashSet<u32> = self.aside.values().copied().collect();
+        let (mut passed_sum, mut aside_sum) = (Sum::default(), Sum::default());
+        for (slot, held) in self.slots.iter() {
+            let Slot::Resident { .. } = held else {
+                assert!(!queue.contains(&slot) && !aside.contains(&slot), "slot {slot} is ordered but not resident");
+                continue;
+            };
+            match (queue.contains(&slot), aside.contains(&slot), counts.is_flagged(slot, PASSED)) {
+                (true, false, false) => {}
+                (false, true, true) => {
+                    assert!(!counts.is_leased(slot), "slot {slot} is aside and leased");
+                    assert!(self.is_aside(slot), "slot {slot} is aside under another rank");
+                    aside_sum.add(self.sum_of(slot));
+                }
+                (false, false, true) => passed_sum.add(self.sum_of(slot)),
+                place => panic!("slot {slot} is at (queued, aside, passed) = {place:?}"),
+            }
+        }
+        assert_eq!(passed_sum, self.passed, "passed");
+        assert_eq!(aside_sum, self.aside_sum, "aside");
+        assert_eq!(queue.len() + aside.len() + passed_sum.entries, self.resident.entries, "order");
+    }
+
+    fn check_table(&self) {
+        let mut keyed = 0;
+        for (slot, held) in self.slots.iter() {
+            let (hash, key) = match held {
+                Slot::Vacant { hash, key } | Slot::Resident { hash, key, .. } => (*hash, key),
+                Slot::Free { .. } | Slot::Retired { .. } => continue,
+            };
+            keyed += 1;
+            let found = self.find(hash, key);
+            assert!(
+                matches!(found, Place::Vacant(other) | Place::Resident(other) if other == slot),
+                "the key of slot {slot} leads to {found:?}"
+            );
+        }
+        assert_eq!(keyed, self.table.len(), "table");
+    }
+}

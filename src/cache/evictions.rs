@@ -1,0 +1,105 @@
+//! What a cache hands back: every value that left it, in order, and nothing dropped silently.
+
+use crate::cache::core::Removed;
+use crate::cache::resident::Resident;
+use crate::error::Error;
+use crate::heap::HeapInner;
+use crate::heap::block::Freed;
+use std::fmt;
+use std::iter::FusedIterator;
+use std::sync::Arc;
+
+/// Entries that left a cache, with their keys: collected retired ones first, then a replaced one, then
+/// victims in the order of eviction.
+///
+/// Iterate to spill or revive them, or free them all at once. Dropped, each is given up like a dropped
+/// handle: freed as soon as no stream uses it.
+///
+/// ```
+/// use hapax::{Heap, HeapOptions, HostDevice, VramCache};
+///
+/// let heap = Heap::new(HostDevice::new(), HeapOptions::new(1 << 20))?;
+/// let cache: VramCache<u32, [u8]> = VramCache::new(&heap, 512)?;
+/// for key in 0..2 {
+///     cache.insert(key, heap.alloc_slice(256)?.upload_from(&[key as u8; 256])?)?.free_all()?;
+/// }
+/// let evicted = cache.insert(2, heap.alloc_slice(256)?.upload_from(&[2; 256])?)?;
+/// for (key, handle) in evicted {
+///     assert_eq!(key, 0); // the least recently used
+///     let mut spilled = [1; 256];
+///     handle.download_to(&mut spilled)?;
+///     assert_eq!(spilled, [0; 256]);
+///     handle.free()?;
+/// }
+/// # Ok::<(), hapax::Error>(())
+/// ```
+#[must_use = "these are yours: spill, re-insert or free them"]
+pub struct Evictions<K, V: Resident> {
+    /// `None` if nothing ever was in here.
+    heap: Option<Arc<HeapInner>>,
+    entries: smallvec::IntoIter<[(K, V::Raw); 1]>,
+}
+
+impl<K, V: Resident> Evictions<K, V> {
+    pub(crate) fn new(heap: &Arc<HeapInner>, removed: Removed<K, V::Raw>) -> Self {
+        let heap = (!removed.is_empty()).then(|| heap.clone());
+        Evictions { heap, entries: removed.into_iter() }
+    }
+
+    /// Nothing evicted, for fillers that freed theirs already.
+    pub fn empty() -> Self {
+        Evictions { heap: None, entries: Removed::new().into_iter() }
+    }
+
+    /// Entries in here.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing was evicted.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Frees every value.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`]; all are consumed all the same.
+    pub fn free_all(self) -> Result<Freed, Error> {
+        let mut result = Ok(Freed::Now { bytes: 0 });
+        for (_, value) in self {
+            let freed = V::free(value);
+            result = result.and_then(|sum| Ok(sum.and(freed?)));
+        }
+        result
+    }
+}
+
+impl<K, V: Resident> Iterator for Evictions<K, V> {
+    type Item = (K, V::Evicted);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (key, raw) = self.entries.next()?;
+        let heap = self.heap.as_ref().expect("entries come with their heap");
+        Some((key, V::evicted(heap, raw)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.entries.size_hint()
+    }
+}
+
+impl<K, V: Resident> ExactSizeIterator for Evictions<K, V> {}
+impl<K, V: Resident> FusedIterator for Evictions<K, V> {}
+
+impl<K, V: Resident> fmt::Debug for Evictions<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Evictions").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl<K, V: Resident> Drop for Evictions<K, V> {
+    fn drop(&mut self) {
+        self.for_each(drop);
+    }
+}

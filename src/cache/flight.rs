@@ -1,0 +1,139 @@
+//! Who fills what, and who waits for whom: one filler per key, and no cycle of waiting threads.
+//! Knows slots and threads; no keys, no values.
+
+use crate::cache::planted::{Bug, planted};
+use crate::error::Error;
+use crate::sync::{AtomicBool, Condvar, MutexGuard, Ordering, ThreadId, current_thread, global};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The open vacancies of one cache. Lives under its lock; there are few, one per filling thread at a time.
+pub(crate) struct Flights(Vec<Flight>);
+
+struct Flight {
+    slot: u32,
+    filler: ThreadId,
+    /// Made by the first that waits.
+    gate: Option<Arc<Gate>>,
+}
+
+/// Where threads wait for one vacancy to close.
+pub(crate) struct Gate {
+    filler: ThreadId,
+    closed: AtomicBool,
+    bell: Condvar,
+}
+
+/// How long a lookup waits for another's fill.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Patience {
+    Never,
+    Until(Instant),
+    Forever,
+}
+
+global! {
+    /// Which thread waits without a time limit at which gate, over all caches. Only waits that would
+    /// close no cycle enter, so following it from anywhere ends.
+    WAITING: Vec<(ThreadId, Arc<Gate>)> = Vec::new()
+}
+
+impl Flights {
+    pub(crate) fn new() -> Self {
+        Flights(Vec::new())
+    }
+
+    /// The calling thread fills the slot.
+    pub(crate) fn open(&mut self, slot: u32) {
+        self.0.push(Flight { slot, filler: current_thread(), gate: None });
+    }
+
+    /// The vacancy closed, filled or not. Whoever waits is woken by [`Gate::ring`] on what this returns,
+    /// once the lock is free.
+    pub(crate) fn close(&mut self, slot: u32) -> Option<Arc<Gate>> {
+        let at = self.0.iter().position(|flight| flight.slot == slot).expect("an open vacancy has a flight");
+        let gate = self.0.swap_remove(at).gate?;
+        gate.closed.store(true, Ordering::Release);
+        Some(gate)
+    }
+
+    pub(crate) fn gate(&mut self, slot: u32) -> Arc<Gate> {
+        let flight = self.0.iter_mut().find(|flight| flight.slot == slot);
+        let flight = flight.expect("an open vacancy has a flight");
+        let filler = flight.filler;
+        let new = || Arc::new(Gate { filler, closed: AtomicBool::new(false), bell: Condvar::new() });
+        flight.gate.get_or_insert_with(new).clone()
+    }
+}
+
+impl Gate {
+    /// Waits, letting go of the cache's lock meanwhile, until the gate may have closed. `None`: time ran out.
+    pub(crate) fn wait<'a, T>(
+        self: &Arc<Self>,
+        guard: MutexGuard<'a, T>,
+        patience: Patience,
+    ) -> Result<(MutexGuard<'a, T>, bool), Error> {
+        match patience {
+            Patience::Never => Ok((guard, false)),
+            Patience::Forever => {
+                self.enter()?;
+                let guard = self.bell.wait(guard);
+                leave();
+                Ok((guard, true))
+            }
+            Patience::Until(deadline) => {
+                if self.leads_back(&WAITING.lock()) {
+                    return Err(Error::WouldDeadlock);
+                }
+                let left = deadline.saturating_duration_since(Instant::now());
+                let (guard, timed_out) = self.bell.wait_for(guard, left);
+                Ok((guard, !timed_out))
+            }
+        }
+    }
+
+    pub(crate) fn ring(&self) {
+        if planted(Bug::LostWakeUp) {
+            return;
+        }
+        self.bell.notify_all();
+    }
+
+    fn enter(self: &Arc<Self>) -> Result<(), Error> {
+        let mut waiting = WAITING.lock();
+        if self.leads_back(&waiting) {
+            return Err(Error::WouldDeadlock);
+        }
+        waiting.push((current_thread(), self.clone()));
+        Ok(())
+    }
+
+    /// Whether the gate's filler waits, directly or through others, for the calling thread.
+    fn leads_back(&self, waiting: &[(ThreadId, Arc<Gate>)]) -> bool {
+        let me = current_thread();
+        let mut gate = self;
+        loop {
+            if gate.closed.load(Ordering::Acquire) {
+                return false; // its filler is done, whoever stands there is about to go on
+            }
+            if gate.filler == me {
+                return true;
+            }
+            match waiting.iter().find(|(thread, _)| *thread == gate.filler) {
+                Some((_, next)) => gate = next,
+                None => return false,
+            }
+        }
+    }
+}
+
+fn leave() {
+    let me = current_thread();
+    WAITING.lock().retain(|(thread, _)| *thread != me);
+}
+
+/// For the planted bug: the two locks in the wrong order.
+pub(crate) fn with_wait_graph_locked<R>(then: impl FnOnce() -> R) -> R {
+    let _waiting = WAITING.lock();
+    then()
+}

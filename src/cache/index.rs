@@ -1,0 +1,366 @@
+//! The concurrent index: one short lock around the core, lease counts beside it, waiting on fills.
+//! Knows keys, slots and what they hold; no heaps, no streams but their marks, no driver calls.
+//!
+//! Invariant: no value and no key is dropped under the lock, and of the user's code only `K::eq` runs
+//! there, before anything changes. (`rows` also clones keys there; it says so.)
+
+use crate::cache::core::{Core, Counters, Place, Removed, Row, Sum};
+use crate::cache::flight::{Flights, Gate, Patience, with_wait_graph_locked};
+use crate::cache::planted::{Bug, planted};
+use crate::cache::policy::Policy;
+use crate::cache::policy::lru::Lru;
+use crate::cache::slot::{LeaseCounts, Stored};
+use crate::device::stream::StreamSet;
+use crate::error::Error;
+use crate::sync::{Mutex, MutexGuard};
+use hashbrown::DefaultHashBuilder;
+use std::borrow::Borrow;
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+
+pub(crate) struct Index<K, S, P: Policy = Lru> {
+    state: Mutex<State<K, S, P>>,
+    counts: LeaseCounts,
+    hasher: DefaultHashBuilder,
+    granule_bytes: u64,
+}
+
+struct State<K, S, P: Policy> {
+    core: Core<K, S, P>,
+    flights: Flights,
+}
+
+/// A lease as the index gives it out: one count on the slot, owed back by `release`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hit<V> {
+    pub(crate) slot: u32,
+    pub(crate) view: V,
+    /// A write on another stream may still be pending.
+    pub(crate) write_pending: bool,
+}
+
+/// What `lookup` found.
+pub(crate) enum Found<V> {
+    Hit(Hit<V>),
+    /// The vacancy of this slot is the caller's to fill or close.
+    Miss(u32),
+    /// Another thread fills it.
+    Busy,
+}
+
+/// Why a value was not taken; it comes back.
+pub(crate) struct Refused<K, S> {
+    pub(crate) key: K,
+    pub(crate) value: S,
+    pub(crate) error: Error,
+}
+
+/// Bytes and entries now, and what was counted so far.
+pub(crate) struct Figures {
+    pub(crate) resident: Sum,
+    pub(crate) retired: Sum,
+    pub(crate) reserved: Sum,
+    pub(crate) leased_bytes: u64,
+    pub(crate) budget_bytes: u64,
+    pub(crate) counters: Counters,
+}
+
+/// What `remove` found.
+pub(crate) enum Take<K, S> {
+    Absent,
+    Leased,
+    Taken(K, S),
+}
+
+impl<K: Hash + Eq, S: Stored, P: Policy> Index<K, S, P> {
+    pub(crate) fn new(budget_bytes: u64, max_entries: usize, granule_bytes: u64) -> Self {
+        Index {
+            state: Mutex::new(State {
+                core: Core::new(budget_bytes, max_entries, granule_bytes),
+                flights: Flights::new(),
+            }),
+            counts: LeaseCounts::new(),
+            hasher: DefaultHashBuilder::default(),
+            granule_bytes,
+        }
+    }
+
+    /// A lease if the key is resident. Waits for nothing.
+    pub(crate) fn get<Q>(&self, key: &Q, stream: StreamSet) -> Option<Hit<S::View>>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Hash + Eq,
+    {
+        let hash = self.hash(key);
+        let mut state = self.state.lock();
+        match state.core.find(hash, key) {
+            Place::Resident(slot) => Some(self.hit(state, slot, stream)),
+            Place::Absent | Place::Vacant(_) => {
+                state.core.counters.misses += 1;
+                None
+            }
+        }
+    }
+
+    /// A lease, or the key's vacancy, waiting for another's fill as long as `patience` lasts.
+    pub(crate) fn lookup<Q>(&self, key: &Q, stream: StreamSet, patience: Patience) -> Result<Found<S::View>, Error>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
+    {
+        let hash = self.hash(key);
+        let mut owned: Option<K> = None; // declared before the guard, so that it is dropped after it
+        let mut state = self.state.lock();
+        loop {
+            match state.core.find(hash, key) {
+                Place::Resident(slot) => return Ok(Found::Hit(self.hit(state, slot, stream))),
+                Place::Vacant(slot) => {
+                    let gate = state.flights.gate(slot);
+                    let (guard, woken) = gate.wait(state, patience)?;
+                    state = guard;
+                    if !woken {
+                        return Ok(Found::Busy);
+                    }
+                }
+                Place::Absent => match owned.take() {
+                    Some(key) => {
+                        let State { core, flights } = &mut *state;
+                        let slot = core.open(hash, key, &self.counts);
+                        flights.open(slot);
+                        return Ok(Found::Miss(slot));
+                    }
+                    None => {
+                        drop(state);
+                        owned = Some(key.to_owned());
+                        state = self.state.lock();
+                    }
+                },
+            }
+        }
+    }
+
+    /// One lease more of a held one's entry.
+    pub(crate) fn share(&self, slot: u32) {
+        self.counts.share(slot);
+    }
+
+    /// Ends a lease. Takes the lock only for the last one of an entry that was passed over or retired.
+    pub(crate) fn release(&self, slot: u32) {
+        if self.counts.release(slot) {
+            self.state.lock().core.released(slot, &self.counts);
+        }
+    }
+
+    pub(crate) fn reserve(&self, charge: u64) -> Result<Removed<K, S>, Error> {
+        let mut out = Removed::new();
+        let mut state = self.state.lock();
+        let reserved = state.core.reserve(charge, &self.counts, &mut out);
+        Self::count(&mut state, reserved).map(|()| out)
+    }
+
+    pub(crate) fn unreserve(&self, charge: u64) {
+        self.state.lock().core.unreserve(charge);
+    }
+
+    /// Closes a vacancy that was not filled. The next waiter fills.
+    pub(crate) fn close(&self, slot: u32) {
+        let (key, gate) = if planted(Bug::LockOrder) {
+            with_wait_graph_locked(|| self.close_locked(slot))
+        } else {
+            self.close_locked(slot)
+        };
+        ring(gate);
+        drop(key); // outside of the lock: it is the user's code
+    }
+
+    fn close_locked(&self, slot: u32) -> (K, Option<Arc<Gate>>) {
+        let mut state = self.state.lock();
+        (state.core.close(slot), state.flights.close(slot))
+    }
+
+    /// Fills a vacancy whose reservation covers the value, and leases it.
+    pub(crate) fn commit(
+        &self,
+        slot: u32,
+        value: S,
+        reserved_bytes: u64,
+        cost_ns: u64,
+        stream: StreamSet,
+    ) -> Hit<S::View> {
+        let mut state = self.state.lock();
+        let (view, write_pending) = state.core.commit(slot, value, reserved_bytes, cost_ns, &self.counts, stream);
+        let gate = state.flights.close(slot);
+        drop(state);
+        ring(gate);
+        Hit { slot, view, write_pending }
+    }
+
+    /// Puts an entry in, replacing an unleased one.
+    pub(crate) fn insert(&self, key: K, value: S, cost_ns: u64) -> Result<Removed<K, S>, Refused<K, S>> {
+        let hash = self.hash(&key);
+        let charge = value.charge_bytes(self.granule_bytes);
+        let mut out = Removed::new();
+        let mut state = self.state.lock();
+        let place = state.core.find(hash, &key);
+        let room = state.core.make_room_for(place, charge, &self.counts, &mut out);
+        match Self::count(&mut state, room) {
+            Ok(()) => {
+                if planted(Bug::BudgetRace) {
+                    drop(state);
+                    state = self.state.lock();
+                }
+                state.core.admit(hash, key, value, cost_ns, &self.counts);
+                Ok(out)
+            }
+            Err(error) => {
+                drop(state);
+                Err(Refused { key, value, error })
+            }
+        }
+    }
+
+    pub(crate) fn remove<Q>(&self, key: &Q) -> Take<K, S>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Hash + Eq,
+    {
+        let hash = self.hash(key);
+        let mut state = self.state.lock();
+        match state.core.find(hash, key) {
+            Place::Absent | Place::Vacant(_) => Take::Absent,
+            Place::Resident(slot) if self.counts.is_leased(slot) => Take::Leased,
+            Place::Resident(slot) => {
+                let (key, value) = state.core.remove(slot, &self.counts);
+                Take::Taken(key, value)
+            }
+        }
+    }
+
+    pub(crate) fn retire<Q>(&self, key: &Q) -> Removed<K, S>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Hash + Eq,
+    {
+        let hash = self.hash(key);
+        self.removing(|core, counts, out| {
+            let place = core.find(hash, key);
+            core.collect(counts, out);
+            if let Place::Resident(slot) = place {
+                core.retire(slot, counts, out);
+            }
+        })
+    }
+
+    pub(crate) fn collect(&self) -> Removed<K, S> {
+        self.removing(Core::collect)
+    }
+
+    pub(crate) fn clear(&self) -> Removed<K, S> {
+        self.removing(Core::clear)
+    }
+
+    /// Takes out all that has no lease.
+    pub(crate) fn drain(&self) -> Removed<K, S> {
+        self.removing(Core::drain)
+    }
+
+    pub(crate) fn evict_bytes(&self, bytes: u64) -> Removed<K, S> {
+        self.removing(|core, counts, out| core.evict_bytes(bytes, counts, out))
+    }
+
+    pub(crate) fn set_budget_bytes(&self, budget_bytes: u64) -> Result<Removed<K, S>, Error> {
+        let mut out = Removed::new();
+        self.state.lock().core.set_budget_bytes(budget_bytes, &self.counts, &mut out)?;
+        Ok(out)
+    }
+
+    /// What a key leads to: nothing, or its entry's charge, cost, and whether it is leased.
+    pub(crate) fn peek<Q>(&self, key: &Q) -> Option<(u64, u64, bool)>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Hash + Eq,
+    {
+        let hash = self.hash(key);
+        let state = self.state.lock();
+        match state.core.find(hash, key) {
+            Place::Resident(slot) => {
+                let leased = self.counts.is_leased(slot);
+                Some((state.core.charge_bytes(slot), state.core.cost_ns(slot), leased))
+            }
+            Place::Absent | Place::Vacant(_) => None,
+        }
+    }
+
+    /// Whether a held lease is of `key`.
+    pub(crate) fn is_key<Q>(&self, slot: u32, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Hash + Eq,
+    {
+        self.state.lock().core.is_key(slot, key)
+    }
+
+    /// Clones every key under the lock: `K::clone` must not come back to this cache.
+    pub(crate) fn rows(&self) -> Vec<Row<K>>
+    where
+        K: Clone,
+    {
+        self.state.lock().core.rows(&self.counts)
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        let state = self.state.lock();
+        let (resident, retired, reserved) = state.core.sums();
+        Figures {
+            resident,
+            retired,
+            reserved,
+            leased_bytes: state.core.leased_bytes(&self.counts),
+            budget_bytes: state.core.budget_bytes(),
+            counters: state.core.counters,
+        }
+    }
+
+    /// Reads or changes what a leased slot holds.
+    pub(crate) fn with_value<R>(&self, slot: u32, change: impl FnOnce(&mut S) -> R) -> R {
+        change(self.state.lock().core.value_mut(slot))
+    }
+
+    pub(crate) fn reject(&self) {
+        self.state.lock().core.counters.rejections += 1;
+    }
+
+    pub(crate) fn validate(&self) {
+        self.state.lock().core.validate(&self.counts);
+    }
+
+    fn hit(&self, mut state: MutexGuard<'_, State<K, S, P>>, slot: u32, stream: StreamSet) -> Hit<S::View> {
+        let (view, write_pending) = state.core.hit(slot, &self.counts, stream);
+        drop(state);
+        if planted(Bug::LeaseOutsideLock) {
+            self.counts.share(slot);
+        }
+        Hit { slot, view, write_pending }
+    }
+
+    fn removing(&self, remove: impl FnOnce(&mut Core<K, S, P>, &LeaseCounts, &mut Removed<K, S>)) -> Removed<K, S> {
+        let mut out = Removed::new();
+        remove(&mut self.state.lock().core, &self.counts, &mut out);
+        out
+    }
+
+    fn count<R>(state: &mut State<K, S, P>, result: Result<R, Error>) -> Result<R, Error> {
+        state.core.counters.rejections += u64::from(result.is_err());
+        result
+    }
+
+    fn hash<Q: ?Sized + Hash>(&self, key: &Q) -> u32 {
+        self.hasher.hash_one(key) as u32
+    }
+}
+
+fn ring(gate: Option<Arc<Gate>>) {
+    if let Some(gate) = gate {
+        gate.ring();
+    }
+}

@@ -1,0 +1,49 @@
+//! Concurrency bugs that the loom models must catch, planted in the real source. In every build but a
+//! loom build `planted` is the constant `false`, and the branches are gone.
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Bug {
+    /// A hit raises the lease count after it has let go of the lock.
+    LeaseOutsideLock = 1,
+    /// An eviction does not look at lease counts.
+    IgnoredLease,
+    /// A release is not ordered before the eviction that sees it.
+    RelaxedRelease,
+    /// A retired entry is queued for collection by each of two late releases.
+    DoubleReturn,
+    /// A closed vacancy wakes nobody.
+    LostWakeUp,
+    /// The last release of a passed entry trusts its slot number after the entry may have changed.
+    SlotReused,
+    /// The lock is let go between making room and using it.
+    BudgetRace,
+    /// A closing vacancy takes the wait graph's lock before the index's.
+    LockOrder,
+}
+
+#[cfg(not(hapax_loom))]
+pub(crate) const fn planted(_: Bug) -> bool {
+    false
+}
+
+#[cfg(hapax_loom)]
+pub(crate) use on::planted;
+
+#[cfg(hapax_loom)]
+pub(crate) mod on {
+    use super::Bug;
+    use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+    /// std's atomic on purpose: it must add no step to a model.
+    static PLANTED: AtomicU8 = AtomicU8::new(0);
+
+    pub(crate) fn planted(bug: Bug) -> bool {
+        PLANTED.load(Relaxed) == bug as u8
+    }
+
+    #[cfg(test)]
+    pub(crate) fn plant(bug: Option<Bug>) {
+        PLANTED.store(bug.map_or(0, |bug| bug as u8), Relaxed);
+    }
+}

@@ -1,0 +1,134 @@
+//! Exact least recently used: a doubly linked queue over dense slot numbers. Every operation is O(1).
+
+use crate::cache::policy::Policy;
+
+const NIL: u32 = u32::MAX;
+
+/// Links of a slot. While it is detached they hold its passing number, high and low half: passed entries
+/// leave the queue at its old end, so the number orders them among each other and before the whole queue.
+#[derive(Clone, Copy)]
+struct Links {
+    older: u32,
+    newer: u32,
+}
+
+pub(crate) struct Lru {
+    links: Vec<Links>,
+    oldest: u32,
+    newest: u32,
+    passings: u64,
+}
+
+/// Everything attached is newer than everything detached.
+const ATTACHED: u64 = u64::MAX;
+
+impl Default for Lru {
+    fn default() -> Self {
+        Lru { links: Vec::new(), oldest: NIL, newest: NIL, passings: 0 }
+    }
+}
+
+impl Policy for Lru {
+    type Rank = u64;
+
+    fn admit(&mut self, slot: u32) {
+        if self.links.len() <= slot as usize {
+            self.links.resize(slot as usize + 1, Links { older: NIL, newer: NIL });
+        }
+        self.push(slot);
+    }
+
+    fn touch(&mut self, slot: u32) {
+        if self.newest != slot {
+            self.unlink(slot);
+            self.push(slot);
+        }
+    }
+
+    fn remove(&mut self, slot: u32) {
+        self.unlink(slot);
+    }
+
+    fn first(&self) -> Option<(u64, u32)> {
+        (self.oldest != NIL).then_some((ATTACHED, self.oldest))
+    }
+
+    fn detach(&mut self, slot: u32) -> u64 {
+        debug_assert_eq!(slot, self.oldest, "the number orders only what leaves from the old end");
+        self.unlink(slot);
+        self.passings += 1;
+        let number = self.passings;
+        self.links[slot as usize] = Links { older: (number >> 32) as u32, newer: number as u32 };
+        number
+    }
+
+    fn rank(&self, slot: u32) -> u64 {
+        let Links { older, newer } = self.links[slot as usize];
+        u64::from(older) << 32 | u64::from(newer)
+    }
+
+    fn readmit(&mut self, slot: u32) {
+        self.push(slot);
+    }
+
+    fn attached(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
+        let first = (self.oldest != NIL).then_some(self.oldest);
+        let next = |&slot: &u32| Some(self.links[slot as usize].newer).filter(|&newer| newer != NIL);
+        std::iter::successors(first, next).map(|slot| (ATTACHED, slot))
+    }
+}
+
+impl Lru {
+    fn push(&mut self, slot: u32) {
+        self.links[slot as usize] = Links { older: self.newest, newer: NIL };
+        match self.newest {
+            NIL => self.oldest = slot,
+            newest => self.links[newest as usize].newer = slot,
+        }
+        self.newest = slot;
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let Links { older, newer } = self.links[slot as usize];
+        match older {
+            NIL => self.oldest = newer,
+            older => self.links[older as usize].newer = newer,
+        }
+        match newer {
+            NIL => self.newest = older,
+            newer => self.links[newer as usize].older = older,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(lru: &Lru) -> Vec<u32> {
+        lru.attached().map(|(_, slot)| slot).collect()
+    }
+
+    #[test]
+    fn the_queue_runs_from_the_least_to_the_most_recently_used() {
+        let mut lru = Lru::default();
+        (0..4).for_each(|slot| lru.admit(slot));
+        lru.touch(1);
+        lru.touch(1);
+        assert_eq!(order(&lru), [0, 2, 3, 1]);
+        lru.remove(2);
+        assert_eq!(order(&lru), [0, 3, 1]);
+        assert_eq!(lru.first().map(|(_, slot)| slot), Some(0));
+    }
+
+    #[test]
+    fn detached_slots_rank_before_the_queue_in_the_order_they_left() {
+        let mut lru = Lru::default();
+        (0..3).for_each(|slot| lru.admit(slot));
+        let (first, second) = (lru.detach(0), lru.detach(1));
+        assert!(first < second && second < lru.first().unwrap().0);
+        assert_eq!((lru.rank(0), lru.rank(1)), (first, second));
+        lru.readmit(0);
+        assert_eq!(order(&lru), [2, 0]);
+    }
+}

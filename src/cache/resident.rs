@@ -1,0 +1,215 @@
+//! What a cache can hold: handles, and bundles of them that live and die together.
+
+use crate::cache::slot::Stored;
+use crate::device::stream::{Stream, StreamSet};
+use crate::error::Error;
+use crate::handle::state::{Evicted, Ready};
+use crate::handle::view::View;
+use crate::handle::{DevBox, RawDevBox};
+use crate::heap::HeapInner;
+use crate::heap::block::Freed;
+use crate::heap::data::DeviceData;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// What a [`Cache`](crate::Cache) can hold: a [`DevBox`], or a tuple of two to four residents, which are
+/// admitted, leased and evicted together. Sealed.
+///
+/// ```
+/// use hapax::{Cache, DevBox, Heap, HeapOptions, HostDevice};
+///
+/// // A compiled unit: its code and its relocations.
+/// type Unit = (DevBox<[u8]>, DevBox<[u32]>);
+///
+/// let heap = Heap::new(HostDevice::new(), HeapOptions::new(1 << 20))?;
+/// let stream = heap.new_stream()?;
+/// let cache: Cache<&str, Unit> = Cache::new(&heap, 1 << 16)?;
+/// let code = heap.alloc_slice::<u8>(100)?.upload_from(&[0x90; 100])?;
+/// let relocations = heap.alloc_slice::<u32>(3)?.upload_from(&[4, 8, 32])?;
+/// cache.insert("main", (code, relocations))?.free_all()?;
+///
+/// let lease = cache.get("main", &stream)?.expect("resident");
+/// let (code, relocations) = lease.view();
+/// assert_eq!((code.len(), relocations.len()), (100, 3));
+/// # drop(lease);
+/// # Ok::<(), hapax::Error>(())
+/// ```
+///
+/// | resident | its lease's view | what eviction hands back |
+/// |---|---|---|
+/// | `DevBox<T>` | [`View<T>`](View) | `DevBox<T, Evicted>` |
+/// | `(A, B)`, `(A, B, C)`, `(A, B, C, D)` | a tuple of their views | a tuple of what they hand back |
+pub trait Resident: sealed::Sealed {}
+
+/// Spans whose last write may be pending.
+pub(crate) type Spans = SmallVec<[u32; 4]>;
+
+pub(crate) mod sealed {
+    use super::*;
+
+    /// How a resident gets into a slot and out of it.
+    pub trait Sealed: Sized + Send {
+        /// What a lease lends.
+        type View<'a>;
+        /// What eviction hands back.
+        type Evicted: Send;
+        type Raw: Stored;
+
+        fn is_of(&self, heap: &Arc<HeapInner>) -> bool;
+        /// Orders `stream` behind a pending write elsewhere, and notes it.
+        fn lend(&self, stream: &Stream) -> Result<(), Error>;
+        fn into_raw(self) -> Self::Raw;
+        fn from_raw(heap: &Arc<HeapInner>, raw: Self::Raw) -> Self;
+        fn evicted(heap: &Arc<HeapInner>, raw: Self::Raw) -> Self::Evicted;
+        fn free(evicted: Self::Evicted) -> Result<Freed, Error>;
+        fn view<'a>(heap: &'a Arc<HeapInner>, stream: &'a Stream, raw: <Self::Raw as Stored>::View) -> Self::View<'a>;
+        fn pending_spans(raw: &Self::Raw, spans: &mut Spans);
+        fn writes_passed(raw: &mut Self::Raw);
+    }
+}
+
+impl<T: ?Sized + DeviceData> Resident for DevBox<T> {}
+
+impl<T: ?Sized + DeviceData> sealed::Sealed for DevBox<T> {
+    type View<'a> = View<'a, T>;
+    type Evicted = DevBox<T, Evicted>;
+    type Raw = RawDevBox<T>;
+
+    fn is_of(&self, heap: &Arc<HeapInner>) -> bool {
+        Arc::ptr_eq(self.heap(), heap)
+    }
+
+    fn lend(&self, stream: &Stream) -> Result<(), Error> {
+        self.lend_to(stream)
+    }
+
+    fn into_raw(self) -> RawDevBox<T> {
+        self.into_raw()
+    }
+
+    fn from_raw(heap: &Arc<HeapInner>, raw: RawDevBox<T>) -> Self {
+        raw.into_handle(heap, Ready::new())
+    }
+
+    fn evicted(heap: &Arc<HeapInner>, raw: RawDevBox<T>) -> DevBox<T, Evicted> {
+        raw.into_handle(heap, Evicted::new())
+    }
+
+    fn free(evicted: DevBox<T, Evicted>) -> Result<Freed, Error> {
+        evicted.free()
+    }
+
+    fn view<'a>(heap: &'a Arc<HeapInner>, stream: &'a Stream, raw: RawView) -> View<'a, T> {
+        View::new(heap, stream, raw.address, raw.elements)
+    }
+
+    fn pending_spans(raw: &RawDevBox<T>, spans: &mut Spans) {
+        if raw.block.notes.contains(StreamSet::WRITE_PENDING) {
+            spans.push(raw.block.span());
+        }
+    }
+
+    fn writes_passed(raw: &mut RawDevBox<T>) {
+        raw.block.notes = raw.block.notes.minus(StreamSet::WRITE_PENDING);
+    }
+}
+
+/// What a lease keeps of a handle.
+#[derive(Debug, Clone, Copy)]
+pub struct RawView {
+    address: u64,
+    elements: usize,
+}
+
+impl<T: ?Sized + DeviceData> Stored for RawDevBox<T> {
+    type View = RawView;
+
+    fn charge_bytes(&self, granule_bytes: u64) -> u64 {
+        let mask = granule_bytes - 1;
+        (self.bytes() + mask) & !mask
+    }
+
+    fn view(&self) -> RawView {
+        RawView { address: self.block.address, elements: self.elements }
+    }
+
+    fn lend(&mut self, stream: StreamSet) -> bool {
+        self.block.notes = self.block.notes.union(stream);
+        self.block.notes.contains(StreamSet::WRITE_PENDING)
+    }
+}
+
+macro_rules! bundle {
+    ($($part:ident $at:tt),*) => {
+        impl<$($part: Resident),*> Resident for ($($part,)*) {}
+
+        impl<$($part: Resident),*> sealed::Sealed for ($($part,)*) {
+            type View<'a> = ($($part::View<'a>,)*);
+            type Evicted = ($($part::Evicted,)*);
+            type Raw = ($($part::Raw,)*);
+
+            fn is_of(&self, heap: &Arc<HeapInner>) -> bool {
+                $(self.$at.is_of(heap))&&*
+            }
+
+            fn lend(&self, stream: &Stream) -> Result<(), Error> {
+                $(self.$at.lend(stream)?;)*
+                Ok(())
+            }
+
+            fn into_raw(self) -> Self::Raw {
+                ($(self.$at.into_raw(),)*)
+            }
+
+            fn from_raw(heap: &Arc<HeapInner>, raw: Self::Raw) -> Self {
+                ($($part::from_raw(heap, raw.$at),)*)
+            }
+
+            fn evicted(heap: &Arc<HeapInner>, raw: Self::Raw) -> Self::Evicted {
+                ($($part::evicted(heap, raw.$at),)*)
+            }
+
+            fn free(evicted: Self::Evicted) -> Result<Freed, Error> {
+                // Every part is freed, whatever becomes of the others.
+                let parts = [$($part::free(evicted.$at)),*];
+                parts.into_iter().try_fold(Freed::Now { bytes: 0 }, |sum, part| Ok(sum.and(part?)))
+            }
+
+            fn view<'a>(
+                heap: &'a Arc<HeapInner>,
+                stream: &'a Stream,
+                raw: <Self::Raw as Stored>::View,
+            ) -> Self::View<'a> {
+                ($($part::view(heap, stream, raw.$at),)*)
+            }
+
+            fn pending_spans(raw: &Self::Raw, spans: &mut Spans) {
+                $($part::pending_spans(&raw.$at, spans);)*
+            }
+
+            fn writes_passed(raw: &mut Self::Raw) {
+                $($part::writes_passed(&mut raw.$at);)*
+            }
+        }
+
+        impl<$($part: Stored),*> Stored for ($($part,)*) {
+            type View = ($($part::View,)*);
+
+            fn charge_bytes(&self, granule_bytes: u64) -> u64 {
+                0 $(+ self.$at.charge_bytes(granule_bytes))*
+            }
+
+            fn view(&self) -> Self::View {
+                ($(self.$at.view(),)*)
+            }
+
+            fn lend(&mut self, stream: StreamSet) -> bool {
+                // Each part is noted, whatever the others say.
+                [$(self.$at.lend(stream)),*].contains(&true)
+            }
+        }
+    };
+}
+bundle!(A 0, B 1);
+bundle!(A 0, B 1, C 2);
+bundle!(A 0, B 1, C 2, D 3);

@@ -1,0 +1,284 @@
+//! What hapax asks of a device: memory, copies, streams, events. Knows nothing of handles or caches.
+#![expect(unsafe_code, reason = "the trait is unsafe: each implementation argues its own case")]
+
+#[cfg(feature = "testing")]
+pub(crate) mod fault;
+pub(crate) mod host;
+#[cfg(feature = "testing")]
+pub(crate) mod late;
+pub(crate) mod stream;
+
+use crate::device::host::HostDevice;
+use crate::device::stream::DeviceRef;
+use crate::error::Error;
+use std::ptr::NonNull;
+
+/// A stream in the device's own terms (CUDA: the address of a `CUstream`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RawStream(pub u64);
+
+/// An event in the device's own terms (CUDA: the address of a `CUevent`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RawEvent(pub u64);
+
+/// How a device call failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The device has no memory for this now.
+    OutOfMemory,
+    /// The device is gone; every later call would fail too.
+    Lost,
+    /// This call failed; the device goes on.
+    Failed,
+}
+
+/// A failed device call, in the device's own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceError {
+    /// What it means for the caller.
+    pub fault: Fault,
+    /// The call.
+    pub call: &'static str,
+    /// The device's own code.
+    pub code: i64,
+    /// The device's own text.
+    pub message: String,
+}
+
+impl From<DeviceError> for Error {
+    fn from(error: DeviceError) -> Error {
+        match error.fault {
+            Fault::Lost => Error::DeviceLost,
+            _ => Error::Device { call: error.call, code: error.code, message: error.message },
+        }
+    }
+}
+
+/// Bytes of a device's memory, all of it and what no process holds now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryInfo {
+    /// Free at this moment; other processes share the card.
+    pub free_bytes: u64,
+    /// In all.
+    pub total_bytes: u64,
+}
+
+/// A device that holds memory and runs work in the order of its streams.
+///
+/// Every method may be called from any thread; an implementation binds whatever context its driver
+/// needs, first thing, in each of them. Streams are numbered by the device; work on one stream runs in
+/// order, work on two runs in any order unless an event orders it.
+///
+/// # Safety
+///
+/// hapax hands out memory on the word of an implementation, which therefore guarantees:
+///
+/// - [`alloc`](Device::alloc) returns memory that nothing else owns until [`free`](Device::free), aligned
+///   to at least 256 bytes, and readable and writable by the device's own copies. The same holds of
+///   [`alloc_page_locked`](Device::alloc_page_locked), which returns zeroed host memory, aligned to at least 64 bytes.
+/// - A copy or fill touches only the bytes that it names, after all earlier work of its stream, and is
+///   over once an event recorded behind it on that stream has passed.
+/// - [`event_passed`](Device::event_passed) says `true` and [`wait_event`](Device::wait_event) returns `Ok`
+///   only after all work that stood on the stream when the event was last recorded. An event never recorded has passed.
+/// - [`stream_wait_event`](Device::stream_wait_event) orders by the event's state at the call; recording it anew later changes nothing.
+/// - A call that fails has no effect that the caller must undo.
+/// - If [`is_synchronous`](Device::is_synchronous) is `true`, every copy and fill is over when its call returns.
+pub unsafe trait Device: Send + Sync + 'static {
+    /// A name for people, such as `host memory` or the card's model.
+    fn name(&self) -> String;
+
+    /// Whether work is over when its call returns, so that no stream ever has to be waited for.
+    fn is_synchronous(&self) -> bool {
+        false
+    }
+
+    /// The finest granule in which a heap may hand out this device's memory.
+    fn min_granule_bytes(&self) -> u64 {
+        256
+    }
+
+    /// Free and total memory, or `None` where the device sets no bound of its own.
+    ///
+    /// # Errors
+    /// What the driver reports.
+    fn memory(&self) -> Result<Option<MemoryInfo>, DeviceError>;
+
+    /// Allocates `bytes` (more than 0) and returns their device address.
+    ///
+    /// # Errors
+    /// [`Fault::OutOfMemory`], or what the driver reports.
+    fn alloc(&self, bytes: u64) -> Result<u64, DeviceError>;
+
+    /// Gives memory back.
+    ///
+    /// # Safety
+    /// `address` came from `alloc(bytes)` of this device, was not freed, and no work that touches it is pending.
+    ///
+    /// # Errors
+    /// What the driver reports; the memory then stays allocated.
+    unsafe fn free(&self, address: u64, bytes: u64) -> Result<(), DeviceError>;
+
+    /// Allocates `bytes` (more than 0) of zeroed host memory that asynchronous copies may use.
+    ///
+    /// # Errors
+    /// [`Fault::OutOfMemory`], or what the driver reports.
+    fn alloc_page_locked(&self, bytes: usize) -> Result<NonNull<u8>, DeviceError>;
+
+    /// Gives page-locked memory back.
+    ///
+    /// # Safety
+    /// `memory` came from `alloc_page_locked(bytes)` of this device, was not freed, and no copy of it is pending.
+    ///
+    /// # Errors
+    /// What the driver reports; the memory then stays allocated.
+    unsafe fn free_page_locked(&self, memory: NonNull<u8>, bytes: usize) -> Result<(), DeviceError>;
+
+    /// A new stream.
+    ///
+    /// # Errors
+    /// What the driver reports.
+    fn create_stream(&self) -> Result<RawStream, DeviceError>;
+
+    /// Ends a stream.
+    ///
+    /// # Safety
+    /// `stream` is of this device, alive, has no pending work, and is not used again.
+    ///
+    /// # Errors
+    /// What the driver reports.
+    unsafe fn destroy_stream(&self, stream: RawStream) -> Result<(), DeviceError>;
+
+    /// A new event, which counts as passed until it is recorded.
+    ///
+    /// # Errors
+    /// What the driver reports.
+    fn create_event(&self) -> Result<RawEvent, DeviceError>;
+
+    /// Ends an event.
+    ///
+    /// # Safety
+    /// `event` is of this device, alive, and not used again.
+    ///
+    /// # Errors
+    /// What the driver reports.
+    unsafe fn destroy_event(&self, event: RawEvent) -> Result<(), DeviceError>;
+
+    /// Marks the present end of a stream.
+    ///
+    /// # Safety
+    /// Both are of this device and alive.
+    ///
+    /// # Errors
+    /// What the driver reports.
+    unsafe fn record_event(&self, event: RawEvent, stream: RawStream) -> Result<(), DeviceError>;
+
+    /// Whether all work before the mark is over. Never waits.
+    ///
+    /// # Safety
+    /// `event` is of this device and alive.
+    ///
+    /// # Errors
+    /// What the driver reports.
+    unsafe fn event_passed(&self, event: RawEvent) -> Result<bool, DeviceError>;
+
+    /// Blocks the calling thread until all work before the mark is over.
+    ///
+    /// # Safety
+    /// `event` is of this device and alive.
+    ///
+    /// # Errors
+    /// What the driver reports.
+    unsafe fn wait_event(&self, event: RawEvent) -> Result<(), DeviceError>;
+
+    /// Makes later work of `stream` start after the mark. Never blocks the calling thread.
+    ///
+    /// # Safety
+    /// Both are of this device and alive.
+    ///
+    /// # Errors
+    /// What the driver reports.
+    unsafe fn stream_wait_event(&self, stream: RawStream, event: RawEvent) -> Result<(), DeviceError>;
+
+    /// Copies page-locked host bytes to the device, in stream order; may return before it is done.
+    ///
+    /// # Safety
+    /// `from` stays readable and unchanged, and `to..to + bytes` stays allocated, until the work is over;
+    /// `stream` is of this device and alive.
+    ///
+    /// # Errors
+    /// What the driver reports; nothing is then pending.
+    unsafe fn copy_in(&self, to: u64, from: *const u8, bytes: usize, stream: RawStream) -> Result<(), DeviceError>;
+
+    /// Copies device bytes to page-locked host memory, in stream order; may return before it is done.
+    ///
+    /// # Safety
+    /// `to` stays writable and unread, and `from..from + bytes` stays allocated, until the work is over;
+    /// `stream` is of this device and alive.
+    ///
+    /// # Errors
+    /// What the driver reports; nothing is then pending.
+    unsafe fn copy_out(&self, to: *mut u8, from: u64, bytes: usize, stream: RawStream) -> Result<(), DeviceError>;
+
+    /// Copies host bytes of any kind to the device, in stream order, and returns when that is over.
+    ///
+    /// # Safety
+    /// `from` is readable for `bytes`, `to..to + bytes` is allocated, `stream` is of this device and alive.
+    ///
+    /// # Errors
+    /// What the driver reports; nothing is then pending.
+    unsafe fn copy_in_blocking(
+        &self,
+        to: u64,
+        from: *const u8,
+        bytes: usize,
+        stream: RawStream,
+    ) -> Result<(), DeviceError>;
+
+    /// Copies device bytes to host memory of any kind, in stream order, and returns when that is over.
+    ///
+    /// # Safety
+    /// `to` is writable for `bytes`, `from..from + bytes` is allocated, `stream` is of this device and alive.
+    ///
+    /// # Errors
+    /// What the driver reports; nothing is then pending.
+    unsafe fn copy_out_blocking(
+        &self,
+        to: *mut u8,
+        from: u64,
+        bytes: usize,
+        stream: RawStream,
+    ) -> Result<(), DeviceError>;
+
+    /// Sets device bytes to zero, in stream order; may return before it is done.
+    ///
+    /// # Safety
+    /// `at..at + bytes` stays allocated until the work is over; `stream` is of this device and alive.
+    ///
+    /// # Errors
+    /// What the driver reports; nothing is then pending.
+    unsafe fn zero(&self, at: u64, bytes: usize, stream: RawStream) -> Result<(), DeviceError>;
+}
+
+/// The device that [`best_device`] took, and why.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct BestDevice {
+    /// The device, ready for [`Heap::new`](crate::Heap::new).
+    pub device: DeviceRef,
+    /// Why this one, as a sentence for people.
+    pub reason: String,
+}
+
+/// The best device that this build can reach. It never fails: where there is no GPU it is host memory.
+///
+/// ```
+/// let best = hapax::best_device();
+/// println!("{}: {}", best.device.name(), best.reason);
+/// ```
+pub fn best_device() -> BestDevice {
+    BestDevice {
+        device: DeviceRef::new(HostDevice::new()),
+        reason: "this build of hapax has no GPU backend, so memory comes from the host".to_owned(),
+    }
+}

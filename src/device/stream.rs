@@ -1,0 +1,424 @@
+//! One opened device shared by heaps, its streams, and its events. Knows nothing of memory's owners.
+#![expect(unsafe_code, reason = "calls the device with streams and events that this file keeps alive")]
+
+use crate::device::{Device, DeviceError, Fault, RawEvent, RawStream};
+use crate::error::Error;
+use crate::sync::{AtomicBool, Mutex, Ordering};
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+
+/// How many classes of streams a [`StreamSet`] tells apart. Streams beyond share a class: a wait for
+/// one is then a wait for all of its class, which is late at worst, never early.
+const CLASSES: u32 = 31;
+
+/// Bits of a block's notes: which classes of streams may still use it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StreamSet(u32);
+
+impl StreamSet {
+    pub(crate) const EMPTY: StreamSet = StreamSet(0);
+    /// Beside the classes: the last write may be pending, so a reader on another stream must be ordered.
+    pub(crate) const WRITE_PENDING: StreamSet = StreamSet(1 << CLASSES);
+
+    pub(crate) fn from_bits(bits: u32) -> Self {
+        StreamSet(bits)
+    }
+
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) fn union(self, other: StreamSet) -> Self {
+        StreamSet(self.0 | other.0)
+    }
+
+    pub(crate) fn minus(self, other: StreamSet) -> Self {
+        StreamSet(self.0 & !other.0)
+    }
+
+    /// The noted streams alone.
+    pub(crate) fn streams(self) -> Self {
+        self.minus(Self::WRITE_PENDING)
+    }
+
+    pub(crate) fn contains(self, other: StreamSet) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// An opened device. Clones share it; heaps on the same device share its streams.
+///
+/// ```
+/// use hapax::{DeviceRef, Heap, HeapOptions, HostDevice};
+///
+/// let device = DeviceRef::new(HostDevice::new());
+/// let weights = Heap::new(&device, HeapOptions::new(1 << 20))?;
+/// let code = Heap::new(&device, HeapOptions::new(1 << 16))?;
+/// let stream = device.new_stream()?; // may be used with both
+/// # Ok::<(), hapax::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct DeviceRef(Arc<Hub>);
+
+struct Hub {
+    device: Box<dyn Device>,
+    synchronous: bool,
+    lost: AtomicBool,
+    streams: Mutex<Vec<Option<StreamEntry>>>,
+    /// Events at rest. Capacity is reserved when an event is made, so that giving one back never allocates.
+    events: Mutex<Events>,
+}
+
+struct StreamEntry {
+    raw: RawStream,
+    /// Set when the user's handles are gone: no new work can come, so the stream ends once its work has passed.
+    orphan: Option<Orphan>,
+}
+
+/// The mark behind a stream's last work, once it could be recorded.
+#[derive(Clone, Copy, Default)]
+struct Orphan {
+    last: Option<RawEvent>,
+}
+
+#[derive(Default)]
+struct Events {
+    idle: Vec<RawEvent>,
+    made: usize,
+}
+
+impl DeviceRef {
+    /// Opens a device for sharing.
+    pub fn new(device: impl Device) -> Self {
+        DeviceRef(Arc::new(Hub {
+            synchronous: device.is_synchronous(),
+            device: Box::new(device),
+            lost: AtomicBool::new(false),
+            streams: Mutex::new(Vec::new()),
+            events: Mutex::new(Events::default()),
+        }))
+    }
+
+    /// The device's name for people.
+    pub fn name(&self) -> String {
+        self.0.device.name()
+    }
+
+    /// Whether the device was lost; no call is made to it any more.
+    pub fn is_lost(&self) -> bool {
+        self.0.lost.load(Ordering::Relaxed)
+    }
+
+    /// A new stream: work on it runs in order, and beside the work of other streams.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], or what the driver reports.
+    pub fn new_stream(&self) -> Result<Stream, Error> {
+        self.retire_streams()?;
+        let raw = self.call(|device| device.create_stream())?;
+        let entry = Some(StreamEntry { raw, orphan: None });
+        let mut streams = self.0.streams.lock();
+        let index = match streams.iter().position(Option::is_none) {
+            Some(free) => {
+                streams[free] = entry;
+                free
+            }
+            None => {
+                streams.push(entry);
+                streams.len() - 1
+            }
+        };
+        drop(streams);
+        let note = if self.0.synchronous { StreamSet::EMPTY } else { class_of(index) };
+        Ok(Stream(Arc::new(StreamInner { device: self.clone(), raw, index, note })))
+    }
+
+    /// Makes one driver call, unless the device is lost; remembers if this call finds that it is.
+    pub(crate) fn call<R>(&self, call: impl FnOnce(&dyn Device) -> Result<R, DeviceError>) -> Result<R, Error> {
+        self.call_raw(call).map_err(Error::from)
+    }
+
+    /// As `call`, with the device's own error.
+    pub(crate) fn call_raw<R>(
+        &self,
+        call: impl FnOnce(&dyn Device) -> Result<R, DeviceError>,
+    ) -> Result<R, DeviceError> {
+        if self.is_lost() {
+            return Err(DeviceError { fault: Fault::Lost, call: "none", code: 0, message: String::new() });
+        }
+        call(&*self.0.device).inspect_err(|error| {
+            if error.fault == Fault::Lost {
+                self.0.lost.store(true, Ordering::Relaxed);
+            }
+        })
+    }
+
+    pub(crate) fn min_granule_bytes(&self) -> u64 {
+        self.0.device.min_granule_bytes()
+    }
+
+    pub(crate) fn same(&self, other: &DeviceRef) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// One event for each stream of the noted classes, recorded now.
+    pub(crate) fn record_all(&self, notes: StreamSet) -> Result<Vec<Event>, Error> {
+        let noted: Vec<RawStream> = {
+            let streams = self.0.streams.lock();
+            let entries = streams.iter().enumerate();
+            entries
+                .filter(|&(index, _)| notes.contains(class_of(index)))
+                .filter_map(|(_, entry)| entry.as_ref().map(|entry| entry.raw))
+                .collect()
+        };
+        noted.into_iter().map(|raw| self.record(raw)).collect()
+    }
+
+    /// Whether `stream` is the only one of its class, so that its bit speaks of it alone.
+    pub(crate) fn is_alone(&self, stream: &Stream) -> bool {
+        let streams = self.0.streams.lock();
+        let mut class = streams
+            .iter()
+            .enumerate()
+            .filter(|(index, entry)| entry.is_some() && class_of(*index) == class_of(stream.0.index));
+        class.next().is_some() && class.next().is_none()
+    }
+
+    fn record(&self, stream: RawStream) -> Result<Event, Error> {
+        let event = self.event()?;
+        // SAFETY: the event is ours and alive; the stream is in the table, hence not destroyed, or the
+        // caller holds its handle, which keeps it in the table.
+        self.call(|device| unsafe { device.record_event(event.raw, stream) })?;
+        Ok(event)
+    }
+
+    fn event(&self) -> Result<Event, Error> {
+        if let Some(raw) = self.0.events.lock().idle.pop() {
+            return Ok(Event { device: self.clone(), raw });
+        }
+        let raw = self.call(|device| device.create_event())?;
+        let mut events = self.0.events.lock();
+        events.made += 1;
+        let missing = events.made - events.idle.len();
+        events.idle.reserve(missing);
+        drop(events);
+        Ok(Event { device: self.clone(), raw })
+    }
+
+    /// Ends streams whose handles are gone and whose work is over.
+    pub(crate) fn retire_streams(&self) -> Result<(), Error> {
+        let orphans: Vec<(usize, RawStream, Orphan)> = {
+            let mut streams = self.0.streams.lock();
+            let entries = streams.iter_mut().enumerate();
+            entries
+                .filter_map(|(index, entry)| {
+                    let entry = entry.as_mut()?;
+                    // Taken, so that two sweeps never end the same stream.
+                    entry.orphan.take().map(|orphan| (index, entry.raw, orphan))
+                })
+                .collect()
+        };
+        let mut result = Ok(());
+        for (index, raw, mut orphan) in orphans {
+            let ended = self.end_stream(raw, &mut orphan);
+            let still = match ended {
+                Ok(true) => None,
+                Ok(false) | Err(_) => Some(StreamEntry { raw, orphan: Some(orphan) }),
+            };
+            self.0.streams.lock()[index] = still;
+            result = result.and(ended.map(drop));
+        }
+        result
+    }
+
+    /// Whether the stream's work is over and the stream gone. Its handles must be.
+    fn end_stream(&self, raw: RawStream, orphan: &mut Orphan) -> Result<bool, Error> {
+        let event = match orphan.last.take() {
+            Some(raw) => Event { device: self.clone(), raw },
+            None => self.record(raw)?,
+        };
+        let passed = event.passed();
+        if passed != Ok(true) {
+            orphan.last = Some(event.into_raw());
+            return passed;
+        }
+        // SAFETY: the stream was taken out of reach by the caller, no handle can add work, and the event
+        // behind its last work has passed.
+        self.call(|device| unsafe { device.destroy_stream(raw) })?;
+        Ok(true)
+    }
+}
+
+impl fmt::Debug for DeviceRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DeviceRef").field(&self.name()).finish()
+    }
+}
+
+impl<D: Device> From<D> for DeviceRef {
+    fn from(device: D) -> Self {
+        DeviceRef::new(device)
+    }
+}
+
+impl From<&DeviceRef> for DeviceRef {
+    fn from(device: &DeviceRef) -> Self {
+        device.clone()
+    }
+}
+
+/// Closing the device is the one drop that calls its driver, and it still waits for nothing: a stream
+/// with work pending is left to the driver.
+impl Drop for Hub {
+    fn drop(&mut self) {
+        if self.lost.load(Ordering::Relaxed) {
+            return;
+        }
+        let device = &*self.device;
+        let mut events = std::mem::take(&mut self.events.get_mut().idle);
+        let streams = std::mem::take(self.streams.get_mut());
+        if !streams.is_empty() && events.is_empty() {
+            events.extend(device.create_event());
+        }
+        let marks = streams.iter().flatten().filter_map(|entry| entry.orphan?.last);
+        events.extend(marks);
+        for entry in streams.into_iter().flatten() {
+            let Some(&event) = events.first() else { break };
+            // SAFETY: the event is idle and the stream alive; both are of this device.
+            let marked = unsafe { device.record_event(event, entry.raw) };
+            // SAFETY: as above.
+            let passed = marked.is_ok() && unsafe { device.event_passed(event) } == Ok(true);
+            if passed {
+                // SAFETY: every handle of the stream held this hub, so none is left, and its work has passed.
+                let _ = unsafe { device.destroy_stream(entry.raw) };
+            }
+        }
+        for event in events {
+            // SAFETY: every `Event` held this hub, so each is idle and none is used again.
+            let _ = unsafe { device.destroy_event(event) };
+        }
+    }
+}
+
+/// A queue of work on a device: what is put on it runs in order. Clones share it, any thread may use it.
+///
+/// It ends when its last clone is gone and its work is over.
+#[derive(Clone)]
+pub struct Stream(Arc<StreamInner>);
+
+struct StreamInner {
+    device: DeviceRef,
+    raw: RawStream,
+    index: usize,
+    note: StreamSet,
+}
+
+impl Stream {
+    /// The device that runs it.
+    pub fn device(&self) -> &DeviceRef {
+        &self.0.device
+    }
+
+    /// The stream in the device's own terms, to launch kernels on it.
+    pub fn raw(&self) -> RawStream {
+        self.0.raw
+    }
+
+    /// Blocks until all work put on the stream so far is over.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], or what the driver reports.
+    pub fn synchronize(&self) -> Result<(), Error> {
+        self.record()?.wait()
+    }
+
+    /// The mark that a use on this stream leaves on a block; empty on a synchronous device.
+    pub(crate) fn note(&self) -> StreamSet {
+        self.0.note
+    }
+
+    pub(crate) fn same(&self, other: &Stream) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(crate) fn check_device(&self, device: &DeviceRef) -> Result<(), Error> {
+        if self.0.device.same(device) { Ok(()) } else { Err(Error::WrongDevice) }
+    }
+
+    /// An event behind all work put on the stream so far.
+    pub(crate) fn record(&self) -> Result<Event, Error> {
+        self.0.device.record(self.0.raw)
+    }
+
+    /// Later work on this stream starts after the event.
+    pub(crate) fn wait_for(&self, event: &Event) -> Result<(), Error> {
+        // SAFETY: `self` keeps the stream alive and `event` the event; the caller checked that both are of one device.
+        self.0.device.call(|device| unsafe { device.stream_wait_event(self.0.raw, event.raw) })
+    }
+
+    /// Later work on this stream starts after all that the noted streams hold now.
+    pub(crate) fn wait_for_streams(&self, notes: StreamSet) -> Result<(), Error> {
+        let others = if self.0.device.is_alone(self) { notes.streams().minus(self.note()) } else { notes.streams() };
+        if others.is_empty() {
+            return Ok(());
+        }
+        self.0.device.record_all(others)?.iter().try_for_each(|event| self.wait_for(event))
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("raw", &self.0.raw).finish_non_exhaustive()
+    }
+}
+
+impl Drop for StreamInner {
+    fn drop(&mut self) {
+        if let Some(entry) = &mut self.device.0.streams.lock()[self.index] {
+            entry.orphan = Some(Orphan::default());
+        }
+    }
+}
+
+/// A mark on a stream. Dropped, it goes back to the device's idle events, without a driver call.
+pub(crate) struct Event {
+    device: DeviceRef,
+    raw: RawEvent,
+}
+
+impl Event {
+    pub(crate) fn passed(&self) -> Result<bool, Error> {
+        // SAFETY: the event is ours and alive.
+        self.device.call(|device| unsafe { device.event_passed(self.raw) })
+    }
+
+    /// Keeps the event from the idle ones; whoever has it makes it an `Event` again.
+    fn into_raw(self) -> RawEvent {
+        let raw = self.raw;
+        let kept = ManuallyDrop::new(self);
+        // SAFETY: the field is read once, and `kept` is never dropped.
+        drop(unsafe { std::ptr::read(&kept.device) });
+        raw
+    }
+
+    /// Blocks the calling thread.
+    pub(crate) fn wait(&self) -> Result<(), Error> {
+        // SAFETY: the event is ours and alive.
+        self.device.call(|device| unsafe { device.wait_event(self.raw) })
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        self.device.0.events.lock().idle.push(self.raw);
+    }
+}
+
+fn class_of(index: usize) -> StreamSet {
+    StreamSet(1 << (index as u32 % CLASSES))
+}

@@ -1,0 +1,300 @@
+//! The heap's books: slabs, spans, parked spans and the ledger. All of it runs under one short lock, and
+//! none of it touches the device.
+
+use crate::device::stream::StreamSet;
+use crate::error::Error;
+use crate::stats::{LeakedBlock, Ledger};
+use crate::suballoc::Suballoc;
+use std::panic::Location;
+
+const NIL: u32 = u32::MAX;
+/// Slabs stand this far apart in the space of offsets at least, so that spans of two never merge.
+const GAP: u64 = 256;
+
+pub(crate) struct Slab {
+    pub(crate) address: u64,
+    pub(crate) bytes: u64,
+}
+
+pub(crate) struct Space {
+    free: Suballoc,
+    /// By rising offset of their first byte.
+    slabs: Vec<(u64, Slab)>,
+    next_offset: u64,
+    spans: Vec<Span>,
+    unused: u32,
+    /// Parked spans, oldest first, linked through `Span::next`.
+    parked: (u32, u32),
+    parked_count: usize,
+    live_bytes: u64,
+    freeing_bytes: u64,
+    peak_bytes: u64,
+    slab_bytes: u64,
+    live_blocks: u64,
+    limit_bytes: u64,
+    closed: bool,
+}
+
+struct Span {
+    offset: u64,
+    bytes: u64,
+    allocated_at: &'static Location<'static>,
+    state: SpanState,
+    /// The next parked or unused span.
+    next: u32,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum SpanState {
+    Unused,
+    Live,
+    Parked(StreamSet),
+    /// Taken out by a sweep that waits for its streams.
+    Sweeping,
+}
+
+impl Space {
+    pub(crate) fn new(limit_bytes: u64) -> Self {
+        Space {
+            free: Suballoc::new(),
+            slabs: Vec::new(),
+            next_offset: 0,
+            spans: Vec::new(),
+            unused: NIL,
+            parked: (NIL, NIL),
+            parked_count: 0,
+            live_bytes: 0,
+            freeing_bytes: 0,
+            peak_bytes: 0,
+            slab_bytes: 0,
+            live_blocks: 0,
+            limit_bytes,
+            closed: false,
+        }
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        if self.closed { Err(Error::HeapClosed) } else { Ok(()) }
+    }
+
+    /// A span and its device address, or `None` if the limit or the slabs at hand have no room.
+    pub(crate) fn alloc(
+        &mut self,
+        bytes: u64,
+        align: u64,
+        allocated_at: &'static Location<'static>,
+    ) -> Option<(u32, u64)> {
+        if bytes > self.free_bytes() {
+            return None;
+        }
+        let offset = self.free.alloc(bytes, align)?;
+        self.live_bytes += bytes;
+        self.live_blocks += 1;
+        self.peak_bytes = self.peak_bytes.max(self.live_bytes + self.freeing_bytes);
+        let span = Span { offset, bytes, allocated_at, state: SpanState::Live, next: NIL };
+        let number = match self.unused {
+            NIL => {
+                self.spans.push(span);
+                (self.spans.len() - 1) as u32
+            }
+            number => {
+                self.unused = self.spans[number as usize].next;
+                self.spans[number as usize] = span;
+                number
+            }
+        };
+        Some((number, self.address(offset)))
+    }
+
+    /// The handle of a live span is gone. Frees it at once, or parks it until its streams have passed.
+    /// Returns its bytes, and whether they are free.
+    pub(crate) fn give_up(&mut self, span: u32, notes: StreamSet) -> (u64, bool) {
+        let bytes = self.spans[span as usize].bytes;
+        debug_assert!(self.spans[span as usize].state == SpanState::Live);
+        self.live_bytes -= bytes;
+        self.live_blocks -= 1;
+        self.freeing_bytes += bytes;
+        if notes.is_empty() {
+            self.free(span);
+        } else {
+            self.park(span, notes);
+        }
+        (bytes, notes.is_empty())
+    }
+
+    /// Takes the oldest parked spans, at most so many, and the union of their notes.
+    pub(crate) fn take_parked(&mut self, at_most: usize) -> (Vec<(u32, StreamSet)>, StreamSet) {
+        let mut taken = Vec::new();
+        let mut union = StreamSet::EMPTY;
+        while taken.len() < at_most && self.parked.0 != NIL {
+            let number = self.parked.0;
+            let span = &mut self.spans[number as usize];
+            let SpanState::Parked(notes) = span.state else { unreachable!("only parked spans are linked") };
+            span.state = SpanState::Sweeping;
+            self.parked.0 = span.next;
+            if self.parked.0 == NIL {
+                self.parked.1 = NIL;
+            }
+            self.parked_count -= 1;
+            union = union.union(notes);
+            taken.push((number, notes));
+        }
+        (taken, union)
+    }
+
+    /// Puts a span whose sweep failed back among the parked.
+    pub(crate) fn park(&mut self, number: u32, notes: StreamSet) {
+        let span = &mut self.spans[number as usize];
+        span.state = SpanState::Parked(notes);
+        span.next = NIL;
+        match self.parked.1 {
+            NIL => self.parked.0 = number,
+            last => self.spans[last as usize].next = number,
+        }
+        self.parked.1 = number;
+        self.parked_count += 1;
+    }
+
+    /// Its streams have passed.
+    pub(crate) fn free(&mut self, number: u32) -> u64 {
+        let span = &mut self.spans[number as usize];
+        span.state = SpanState::Unused;
+        span.next = self.unused;
+        self.unused = number;
+        let (offset, bytes) = (span.offset, span.bytes);
+        self.freeing_bytes -= bytes;
+        self.free.free(offset, bytes);
+        bytes
+    }
+
+    pub(crate) fn bytes(&self, span: u32) -> u64 {
+        self.spans[span as usize].bytes
+    }
+
+    pub(crate) fn has_parked(&self) -> bool {
+        self.parked.0 != NIL
+    }
+
+    pub(crate) fn free_bytes(&self) -> u64 {
+        self.limit_bytes - self.live_bytes - self.freeing_bytes
+    }
+
+    pub(crate) fn out_of_memory(&self, need_bytes: u64) -> Error {
+        Error::OutOfMemory {
+            need_bytes,
+            free_bytes: self.free_bytes(),
+            largest_free_bytes: self.free.largest_free_bytes(),
+            freeing_bytes: self.freeing_bytes,
+            limit_bytes: self.limit_bytes,
+        }
+    }
+
+    /// Promises a slab for `charge` bytes, of about `preferred_bytes`; followed by `add_slab` or `cancel_slab`.
+    pub(crate) fn plan_slab(&mut self, charge: u64, preferred_bytes: u64) -> Result<u64, Error> {
+        let room = self.limit_bytes - self.slab_bytes;
+        if charge > room || charge > self.free_bytes() {
+            return Err(self.out_of_memory(charge));
+        }
+        let bytes = preferred_bytes.clamp(charge, room);
+        self.slab_bytes += bytes;
+        Ok(bytes)
+    }
+
+    pub(crate) fn cancel_slab(&mut self, bytes: u64) {
+        self.slab_bytes -= bytes;
+    }
+
+    pub(crate) fn add_slab(&mut self, slab: Slab) {
+        let offset = self.next_offset;
+        self.next_offset = (offset + slab.bytes + 1).next_multiple_of(GAP);
+        self.free.free(offset, slab.bytes);
+        self.slabs.push((offset, slab));
+    }
+
+    /// Takes out a slab of which every byte is free.
+    pub(crate) fn take_empty_slab(&mut self) -> Option<Slab> {
+        let free = &mut self.free;
+        let at = self.slabs.iter().position(|(offset, slab)| free.withdraw(*offset, slab.bytes))?;
+        let (_, slab) = self.slabs.remove(at);
+        self.slab_bytes -= slab.bytes;
+        Some(slab)
+    }
+
+    /// The device did not take it back.
+    pub(crate) fn restore_slab(&mut self, slab: Slab) {
+        self.slab_bytes += slab.bytes;
+        self.add_slab(slab);
+    }
+
+    /// Refuses while handles live; afterwards nothing can be allocated.
+    pub(crate) fn close(&mut self) -> Result<(), Error> {
+        if self.live_blocks > 0 {
+            return Err(Error::HeapInUse { live_blocks: self.live_blocks, live_bytes: self.live_bytes });
+        }
+        self.closed = true;
+        Ok(())
+    }
+
+    pub(crate) fn reopen(&mut self) {
+        self.closed = false;
+    }
+
+    pub(crate) fn ledger(&self) -> Ledger {
+        Ledger {
+            live_bytes: self.live_bytes,
+            freeing_bytes: self.freeing_bytes,
+            free_bytes: self.free_bytes(),
+            peak_bytes: self.peak_bytes,
+            slab_bytes: self.slab_bytes,
+            limit_bytes: self.limit_bytes,
+            live_blocks: self.live_blocks,
+        }
+    }
+
+    /// Every live span, sorted by the line that allocated it.
+    pub(crate) fn live_spans(&self) -> Vec<LeakedBlock> {
+        let live = self.spans.iter().filter(|span| span.state == SpanState::Live);
+        let mut blocks: Vec<LeakedBlock> =
+            live.map(|span| LeakedBlock { allocated_at: span.allocated_at, bytes: span.bytes }).collect();
+        blocks.sort_by_key(|block| block.allocated_at);
+        blocks
+    }
+
+    /// Spans and free spans tile the slabs exactly; the ledger is their sum.
+    pub(crate) fn validate(&self) {
+        self.free.validate();
+        let total = |wanted: fn(SpanState) -> bool| -> u64 {
+            self.spans.iter().filter(|span| wanted(span.state)).map(|span| span.bytes).sum()
+        };
+        assert_eq!(total(|state| state == SpanState::Live), self.live_bytes, "live bytes");
+        assert_eq!(
+            total(|state| matches!(state, SpanState::Parked(_) | SpanState::Sweeping)),
+            self.freeing_bytes,
+            "freeing bytes"
+        );
+        let taken: u64 = self.slabs.iter().map(|(_, slab)| slab.bytes).sum();
+        assert_eq!(self.live_bytes + self.freeing_bytes + self.free.free_bytes(), taken, "spans tile the slabs");
+        assert!(taken <= self.slab_bytes && self.slab_bytes <= self.limit_bytes, "slabs within the limit");
+        assert!(self.live_bytes + self.freeing_bytes <= self.peak_bytes && self.peak_bytes <= self.limit_bytes);
+        let mut used: Vec<(u64, u64)> = self
+            .spans
+            .iter()
+            .filter(|span| span.state != SpanState::Unused)
+            .map(|span| (span.offset, span.bytes))
+            .collect();
+        used.sort_unstable();
+        assert!(used.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "spans overlap");
+        assert_eq!(self.parked_numbers().count(), self.parked_count, "parked list");
+    }
+
+    fn parked_numbers(&self) -> impl Iterator<Item = u32> + '_ {
+        std::iter::successors(Some(self.parked.0), |&number| Some(self.spans[number as usize].next))
+            .take_while(|&number| number != NIL)
+    }
+
+    fn address(&self, offset: u64) -> u64 {
+        let after = self.slabs.partition_point(|&(start, _)| start <= offset);
+        let (start, slab) = &self.slabs[after - 1];
+        slab.address + (offset - start)
+    }
+}

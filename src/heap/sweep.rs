@@ -1,0 +1,198 @@
+//! Reclaims parked blocks, and drops the operands of work in flight, once their streams have passed.
+//! All driver calls are made outside of every lock.
+
+use crate::device::stream::{Event, Stream, StreamSet};
+use crate::error::Error;
+use crate::heap::HeapInner;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// How many blocks an allocation sweeps on the way.
+const SOME: usize = 8;
+
+#[derive(Default)]
+pub(crate) struct Sweeps {
+    batches: VecDeque<Batch>,
+    operands: VecDeque<Operands>,
+    /// Operands in flight or parked: the capacity that parking them needs.
+    in_flight: usize,
+}
+
+/// Spans that are free once all the events have passed: one event per noted stream.
+struct Batch {
+    events: Vec<Event>,
+    spans: Vec<(u32, StreamSet)>,
+}
+
+/// What asynchronous work still reads or writes, given up by its handle.
+pub(crate) struct Operands {
+    pub(crate) mark: Mark,
+    #[expect(dead_code, reason = "kept alive, never read")]
+    pub(crate) kept: Box<dyn Send>,
+}
+
+/// The point on a stream behind a piece of work. Recorded when the work is put there, or later if the
+/// device refused that: then it stands behind more work, which is late but never early.
+pub(crate) struct Mark {
+    pub(crate) stream: Stream,
+    event: Option<Arc<Event>>,
+}
+
+impl Mark {
+    pub(crate) fn behind(stream: &Stream) -> Self {
+        Mark { stream: stream.clone(), event: stream.record().ok().map(Arc::new) }
+    }
+
+    pub(crate) fn event(&mut self) -> Result<&Arc<Event>, Error> {
+        if self.event.is_none() {
+            self.event = Some(Arc::new(self.stream.record()?));
+        }
+        Ok(self.event.as_ref().expect("recorded just now"))
+    }
+}
+
+impl HeapInner {
+    pub(crate) fn sweep_some(&self) -> Result<(), Error> {
+        self.sweep(SOME)
+    }
+
+    pub(crate) fn sweep_all(&self) -> Result<(), Error> {
+        self.sweep(usize::MAX)
+    }
+
+    /// Blocks until nothing is parked; returns the bytes freed.
+    pub(crate) fn settle(&self) -> Result<u64, Error> {
+        let mut freed = 0;
+        loop {
+            self.batch_parked(usize::MAX)?;
+            let Some(batch) = self.next_batch() else { break };
+            match batch.events.iter().try_for_each(Event::wait) {
+                Ok(()) => freed += self.free_batch(batch),
+                Err(error) => {
+                    self.sweeps.lock().batches.push_front(batch);
+                    return Err(error);
+                }
+            }
+        }
+        while let Some(mut operands) = self.next_operands() {
+            match operands.mark.event().and_then(|event| event.wait()) {
+                Ok(()) => self.drop_operands(operands),
+                Err(error) => {
+                    self.sweeps.lock().operands.push_front(operands);
+                    return Err(error);
+                }
+            }
+        }
+        self.device.retire_streams()?;
+        Ok(freed)
+    }
+
+    /// Makes sure that `park_operands` will not allocate, for one more piece of work.
+    pub(crate) fn expect_operands(&self) {
+        let mut sweeps = self.sweeps.lock();
+        sweeps.in_flight += 1;
+        let missing = sweeps.in_flight - sweeps.operands.len();
+        sweeps.operands.reserve(missing);
+    }
+
+    /// The work is over and its operands are back with their owner.
+    pub(crate) fn operands_returned(&self) {
+        self.sweeps.lock().in_flight -= 1;
+    }
+
+    /// Keeps operands until their work is over. Called from drops: no driver call, no allocation.
+    pub(crate) fn park_operands(&self, operands: Operands) {
+        self.sweeps.lock().operands.push_back(operands);
+    }
+
+    /// Frees what has passed, then marks at most so many parked blocks. Waits for nothing.
+    fn sweep(&self, at_most: usize) -> Result<(), Error> {
+        self.free_passed()?;
+        if self.batch_parked(at_most)? {
+            self.free_passed()?;
+        }
+        self.drop_passed_operands(at_most)
+    }
+
+    fn free_passed(&self) -> Result<(), Error> {
+        while let Some(batch) = self.next_batch() {
+            match all_passed(&batch.events) {
+                Ok(true) => {
+                    self.free_batch(batch);
+                }
+                not_yet => {
+                    self.sweeps.lock().batches.push_front(batch);
+                    return not_yet.map(drop);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Records one event per stream behind parked blocks. Returns whether there were any.
+    fn batch_parked(&self, at_most: usize) -> Result<bool, Error> {
+        if !self.space.lock().has_parked() {
+            return Ok(false);
+        }
+        let (spans, notes) = self.space.lock().take_parked(at_most);
+        match self.device.record_all(notes.streams()) {
+            Ok(events) => {
+                self.sweeps.lock().batches.push_back(Batch { events, spans });
+                Ok(true)
+            }
+            Err(error) => {
+                let mut space = self.space.lock();
+                spans.into_iter().for_each(|(span, notes)| space.park(span, notes));
+                Err(error)
+            }
+        }
+    }
+
+    fn free_batch(&self, batch: Batch) -> u64 {
+        {
+            let mut writes = self.writes.lock();
+            let written = batch.spans.iter().filter(|(_, notes)| notes.contains(StreamSet::WRITE_PENDING));
+            written.for_each(|(span, _)| drop(writes.remove(span)));
+        }
+        let mut space = self.space.lock();
+        batch.spans.iter().map(|&(span, _)| space.free(span)).sum()
+    }
+
+    fn drop_passed_operands(&self, at_most: usize) -> Result<(), Error> {
+        let waiting = self.sweeps.lock().operands.len();
+        for _ in 0..waiting.min(at_most) {
+            let Some(mut operands) = self.next_operands() else { break };
+            match operands.mark.event().and_then(|event| event.passed()) {
+                Ok(true) => self.drop_operands(operands),
+                Ok(false) => self.park_operands(operands),
+                Err(error) => {
+                    self.park_operands(operands);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_operands(&self, operands: Operands) {
+        self.sweeps.lock().in_flight -= 1;
+        drop(operands); // outside of the lock: a page-locked buffer goes back to this heap
+    }
+
+    fn next_batch(&self) -> Option<Batch> {
+        self.sweeps.lock().batches.pop_front()
+    }
+
+    fn next_operands(&self) -> Option<Operands> {
+        self.sweeps.lock().operands.pop_front()
+    }
+}
+
+fn all_passed(events: &[Event]) -> Result<bool, Error> {
+    for event in events {
+        if !event.passed()? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,115 @@
+//! The locks, atomics and thread identities that everything above uses. The only file that names
+//! parking_lot or loom: under `--cfg hapax_loom` the same source runs inside loom's models.
+//!
+//! The shape is what both offer: no poisoning (parking_lot), and a condition variable that takes its
+//! guard by value (loom). `Arc` is always std's, so that it can appear in public signatures.
+
+#[cfg(not(hapax_loom))]
+mod imp {
+    pub(crate) use parking_lot::{Mutex, MutexGuard};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    pub(crate) use std::thread::ThreadId;
+    use std::time::Duration;
+
+    pub(crate) fn current_thread() -> ThreadId {
+        std::thread::current().id()
+    }
+
+    pub(crate) struct Condvar(parking_lot::Condvar);
+
+    impl Condvar {
+        pub(crate) fn new() -> Self {
+            Condvar(parking_lot::Condvar::new())
+        }
+
+        pub(crate) fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+            self.0.wait(&mut guard);
+            guard
+        }
+
+        /// The flag says that the time ran out.
+        pub(crate) fn wait_for<'a, T>(
+            &self,
+            mut guard: MutexGuard<'a, T>,
+            time: Duration,
+        ) -> (MutexGuard<'a, T>, bool) {
+            let out = self.0.wait_for(&mut guard, time);
+            (guard, out.timed_out())
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+    }
+
+    /// A process-wide value behind a lock.
+    macro_rules! global {
+        ($(#[$doc:meta])* $name:ident: $of:ty = $value:expr) => {
+            $(#[$doc])*
+            static $name: crate::sync::Mutex<$of> = crate::sync::Mutex::new($value);
+        };
+    }
+    pub(crate) use global;
+}
+
+#[cfg(hapax_loom)]
+mod imp {
+    pub(crate) use loom::sync::MutexGuard;
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    pub(crate) use loom::thread::ThreadId;
+    use std::time::Duration;
+
+    pub(crate) fn current_thread() -> ThreadId {
+        loom::thread::current().id()
+    }
+
+    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Mutex(loom::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            // Poison carries nothing here: no code that can panic runs between two invariants.
+            self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        }
+
+        pub(crate) fn get_mut(&mut self) -> &mut T {
+            self.0.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner())
+        }
+    }
+
+    pub(crate) struct Condvar(loom::sync::Condvar);
+
+    impl Condvar {
+        pub(crate) fn new() -> Self {
+            Condvar(loom::sync::Condvar::new())
+        }
+
+        pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+            self.0.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner())
+        }
+
+        /// loom has no time: a timed wait may end at once, and a model that needs a wake-up uses `wait`.
+        pub(crate) fn wait_for<'a, T>(&self, guard: MutexGuard<'a, T>, _time: Duration) -> (MutexGuard<'a, T>, bool) {
+            (guard, true)
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+    }
+
+    macro_rules! global {
+        ($(#[$doc:meta])* $name:ident: $of:ty = $value:expr) => {
+            loom::lazy_static! {
+                $(#[$doc])*
+                static ref $name: crate::sync::Mutex<$of> = crate::sync::Mutex::new($value);
+            }
+        };
+    }
+    pub(crate) use global;
+}
+
+pub(crate) use imp::*;
