@@ -79,7 +79,7 @@ fn build_and_rebuild(
         first.evicted += cache.set_budget(share_bytes.min(FIRST_BUDGET_BYTES))?;
     }
     session.watch_live_bytes();
-    report::working_set(&session.unit_sizes(), session.working_set_bytes(), cache)?;
+    report::working_set(&session.unit_sizes(), session.working_set_bytes(), options.budget, cache)?;
     report::row(1, "first build", &first, cache)?;
     for rebuild in 0..options.rebuilds {
         let edited = session.edit(rebuild)?;

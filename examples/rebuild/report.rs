@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::device_cache::DeviceCache;
+use crate::options::Budget;
 use crate::session::{Counts, Totals};
 use crate::sources::{Found, Language};
 use crate::toolchain::Toolchain;
@@ -48,14 +49,15 @@ pub fn head(cache: &DeviceCache, toolchain: &Toolchain, found: &Found, jobs: usi
 }
 
 /// What the first build showed, and the head of the table.
-pub fn working_set(sizes: &[usize], charged_bytes: u64, cache: &DeviceCache) -> Result<()> {
+pub fn working_set(sizes: &[usize], charged_bytes: u64, budget: Budget, cache: &DeviceCache) -> Result<()> {
     let of = |bytes: Option<&usize>| size(bytes.copied().unwrap_or(0) as u64);
     let (smallest, largest) = (of(sizes.iter().min()), of(sizes.iter().max()));
     let budget_bytes = cache.stats().budget_bytes;
     let share = (budget_bytes as f64 * 100.0 / charged_bytes.max(1) as f64).round();
     field("units", format!("{} of {smallest} to {largest}", sizes.len()))?;
     field("working set", format!("{} (each unit rounded up to {} bytes)", size(charged_bytes), cache.granule_bytes()))?;
-    field("budget", format!("{} ({share} % of the working set)", size(budget_bytes)))?;
+    let when = if matches!(budget, Budget::Percent(_)) { ", set after the first build" } else { "" };
+    field("budget", format!("{} ({share} % of the working set{when})", size(budget_bytes)))?;
     let columns = ["units", "hits", "misses", "refused", "retired", "evicted", "compiling", "elapsed"];
     line(format!("\n{}  resident / budget", cells("build", "edited", columns.map(str::to_owned))))
 }
@@ -191,7 +193,8 @@ fn size(bytes: u64) -> String {
     match bytes {
         0..1_024 => format!("{bytes} B"),
         1_024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1_024.0),
-        _ => format!("{:.2} MiB", bytes as f64 / 1_048_576.0),
+        1_048_576..1_073_741_824 => format!("{:.2} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.2} GiB", bytes as f64 / 1_073_741_824.0),
     }
 }
 

@@ -213,6 +213,9 @@ fn extension(file: &Path) -> Option<&str> {
 fn try_file(at: usize, name: &str, path: &Path, toolchain: &Toolchain) -> Result<Body> {
     let bytes = fs::read(path)?;
     let Some(language) = language(path) else {
+        if bytes.is_empty() {
+            return Err("empty".into());
+        }
         return Ok(Body::Ready { path: path.to_path_buf(), content: hash128(&bytes) });
     };
     let original = String::from_utf8(bytes).map_err(|_| "not UTF-8")?;

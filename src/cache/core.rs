@@ -12,7 +12,8 @@
 
 use crate::cache::planted::{Bug, planted};
 use crate::cache::policy::Policy;
-use crate::cache::slot::{LeaseCounts, PASSED, RETIRED, Slot, Slots, Stored, expand};
+use crate::cache::count::{Counts, PASSED, RETIRED};
+use crate::cache::slot::{Cost, Slot, Slots, Stored, expand};
 use crate::device::stream::StreamSet;
 use crate::error::Error;
 use hashbrown::HashTable;
@@ -26,7 +27,6 @@ pub(crate) type Removed<K, S> = SmallVec<[(K, S); 1]>;
 pub(crate) struct Core<K, S, P: Policy> {
     table: HashTable<u32>,
     slots: Slots<K, S>,
-    costs: Vec<Cost>,
     policy: P,
     aside: BTreeMap<P::Rank, u32>,
     /// Retired entries whose last lease ended: they lead whatever is handed out next.
@@ -109,7 +109,6 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
         Core {
             table: HashTable::new(),
             slots: Slots::new(),
-            costs: Vec::new(),
             policy: P::default(),
             aside: BTreeMap::new(),
             collectable: Vec::new(),
@@ -141,18 +140,20 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     }
 
     /// Leases a resident entry, as its most recent use. Its view, and whether a write may be pending.
-    pub(crate) fn hit(&mut self, slot: u32, counts: &LeaseCounts, stream: StreamSet) -> (S::View, bool) {
-        if !planted(Bug::LeaseOutsideLock) {
-            let passed = counts.acquire(slot);
-            self.used_again(slot, passed, counts);
-        }
+    pub(crate) fn hit(&mut self, slot: u32, counts: &Counts, stream: StreamSet) -> (S::View, bool) {
         self.counters.hits += 1;
+        self.used_again(slot, counts);
         let value = self.slots.value_mut(slot);
-        (value.view(), value.lend(stream))
+        let lent = (value.view(), value.lend(stream));
+        // Last: an atomic read-modify-write holds up the loads behind it.
+        if !planted(Bug::LeaseOutsideLock) {
+            counts.at(slot).take();
+        }
+        lent
     }
 
-    fn used_again(&mut self, slot: u32, passed: bool, counts: &LeaseCounts) {
-        if passed {
+    fn used_again(&mut self, slot: u32, counts: &Counts) {
+        if counts.at(slot).is_flagged(PASSED) {
             self.leave_passed(slot, counts);
             self.policy.readmit(slot);
         } else {
@@ -161,7 +162,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     }
 
     /// Opens the vacancy of an absent key.
-    pub(crate) fn open(&mut self, hash: u32, key: K, counts: &LeaseCounts) -> u32 {
+    pub(crate) fn open(&mut self, hash: u32, key: K, counts: &Counts) -> u32 {
         self.counters.misses += 1;
         self.add(hash, Slot::Vacant { hash, key }, counts)
     }
@@ -176,7 +177,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     }
 
     /// Promises `charge` bytes, and one entry, to a vacancy. Refused, it changes nothing.
-    pub(crate) fn reserve(&mut self, charge: u64, counts: &LeaseCounts, out: &mut Removed<K, S>) -> Result<(), Error> {
+    pub(crate) fn reserve(&mut self, charge: u64, counts: &Counts, out: &mut Removed<K, S>) -> Result<(), Error> {
         self.make_room(Sum::one(charge), None, counts, out)?;
         self.reserved.add(Sum::one(charge));
         Ok(())
@@ -193,16 +194,16 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
         value: S,
         reserved_bytes: u64,
         cost_ns: u64,
-        counts: &LeaseCounts,
+        counts: &Counts,
         stream: StreamSet,
     ) -> (S::View, bool) {
         self.unreserve(reserved_bytes);
         self.slots.change(slot, |held| match held {
-            Slot::Vacant { hash, key } => Slot::Resident { hash, key, value },
+            Slot::Vacant { hash, key } => Slot::Resident { hash, cost: Cost::new(cost_ns), key, value },
             _ => unreachable!("a vacancy stays until its holder commits"),
         });
-        self.admitted(slot, cost_ns);
-        counts.acquire(slot);
+        self.admitted(slot);
+        counts.at(slot).take();
         let value = self.slots.value_mut(slot);
         (value.view(), value.lend(stream))
     }
@@ -213,27 +214,28 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
         &mut self,
         place: Place,
         charge: u64,
-        counts: &LeaseCounts,
+        counts: &Counts,
         out: &mut Removed<K, S>,
     ) -> Result<(), Error> {
         let replaced = match place {
             Place::Absent => None,
             Place::Vacant(_) => return Err(Error::BeingFilled),
-            Place::Resident(slot) if counts.is_leased(slot) => return Err(Error::Leased),
+            Place::Resident(slot) if counts.at(slot).is_leased() => return Err(Error::Leased),
             Place::Resident(slot) => Some(slot),
         };
         self.make_room(Sum::one(charge), replaced, counts, out)
     }
 
     /// Puts in what `make_room_for` made room for.
-    pub(crate) fn admit(&mut self, hash: u32, key: K, value: S, cost_ns: u64, counts: &LeaseCounts) {
-        let slot = self.add(hash, Slot::Resident { hash, key, value }, counts);
-        self.admitted(slot, cost_ns);
+    pub(crate) fn admit(&mut self, hash: u32, key: K, value: S, cost_ns: u64, counts: &Counts) {
+        let content = Slot::Resident { hash, cost: Cost::new(cost_ns), key, value };
+        let slot = self.add(hash, content, counts);
+        self.admitted(slot);
     }
 
     /// Takes an unleased resident entry out.
-    pub(crate) fn remove(&mut self, slot: u32, counts: &LeaseCounts) -> (K, S) {
-        if counts.is_flagged(slot, PASSED) {
+    pub(crate) fn remove(&mut self, slot: u32, counts: &Counts) -> (K, S) {
+        if counts.at(slot).is_flagged(PASSED) {
             self.leave_passed(slot, counts);
         } else {
             self.policy.remove(slot);
@@ -242,13 +244,13 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     }
 
     /// Hides a resident entry: taken out at once if unleased, else when its last lease has ended.
-    pub(crate) fn retire(&mut self, slot: u32, counts: &LeaseCounts, out: &mut Removed<K, S>) {
-        if !counts.flag_if_leased(slot, RETIRED) {
+    pub(crate) fn retire(&mut self, slot: u32, counts: &Counts, out: &mut Removed<K, S>) {
+        if !counts.at(slot).flag_if_leased(RETIRED) {
             let entry = self.remove(slot, counts);
             out.push(entry);
             return;
         }
-        if counts.is_flagged(slot, PASSED) {
+        if counts.at(slot).is_flagged(PASSED) {
             self.leave_passed(slot, counts);
         } else {
             self.policy.remove(slot);
@@ -265,8 +267,8 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
 
     /// The last lease of a flagged entry ended. By now the slot may have been leased again, or be
     /// another entry's: what is found decides.
-    pub(crate) fn released(&mut self, slot: u32, counts: &LeaseCounts) {
-        if counts.is_leased(slot) && !planted(Bug::SlotReused) {
+    pub(crate) fn released(&mut self, slot: u32, counts: &Counts) {
+        if counts.at(slot).is_leased() && !planted(Bug::SlotReused) {
             return;
         }
         let sum = match self.slots.get_mut(slot) {
@@ -282,7 +284,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
             Slot::Resident { value, .. } => Sum::one(value.charge_bytes(self.granule_bytes)),
             Slot::Free { .. } | Slot::Vacant { .. } => return,
         };
-        if planted(Bug::SlotReused) || counts.is_flagged(slot, PASSED) && !self.is_aside(slot) {
+        if planted(Bug::SlotReused) || counts.at(slot).is_flagged(PASSED) && !self.is_aside(slot) {
             self.aside.insert(self.policy.rank(slot), slot);
             self.aside_sum.add(sum);
             self.passed.sub(sum);
@@ -290,9 +292,12 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     }
 
     /// Hands out retired entries whose last lease has ended.
-    pub(crate) fn collect(&mut self, counts: &LeaseCounts, out: &mut Removed<K, S>) {
+    pub(crate) fn collect(&mut self, counts: &Counts, out: &mut Removed<K, S>) {
+        if self.collectable.is_empty() {
+            return;
+        }
         for slot in std::mem::take(&mut self.collectable) {
-            counts.unflag(slot, RETIRED);
+            counts.at(slot).unflag(RETIRED);
             match self.slots.take(slot) {
                 Slot::Retired { key, value, .. } => {
                     let sum = Sum::one(value.charge_bytes(self.granule_bytes));
@@ -306,7 +311,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     }
 
     /// Retires everything, in the order of eviction.
-    pub(crate) fn clear(&mut self, counts: &LeaseCounts, out: &mut Removed<K, S>) {
+    pub(crate) fn clear(&mut self, counts: &Counts, out: &mut Removed<K, S>) {
         self.collect(counts, out);
         for slot in self.in_order() {
             self.retire(slot, counts, out);
@@ -314,10 +319,10 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     }
 
     /// Takes out every entry that has no lease, in the order of eviction.
-    pub(crate) fn drain(&mut self, counts: &LeaseCounts, out: &mut Removed<K, S>) {
+    pub(crate) fn drain(&mut self, counts: &Counts, out: &mut Removed<K, S>) {
         self.collect(counts, out);
         for slot in self.in_order() {
-            if !counts.is_leased(slot) {
+            if !counts.at(slot).is_leased() {
                 let entry = self.remove(slot, counts);
                 out.push(entry);
             }
@@ -328,7 +333,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     pub(crate) fn set_budget_bytes(
         &mut self,
         budget_bytes: u64,
-        counts: &LeaseCounts,
+        counts: &Counts,
         out: &mut Removed<K, S>,
     ) -> Result<(), Error> {
         let before = std::mem::replace(&mut self.budget_bytes, budget_bytes);
@@ -339,7 +344,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     }
 
     /// Evicts the shortest prefix of the unleased that frees `bytes`, or all of them if they are fewer.
-    pub(crate) fn evict_bytes(&mut self, bytes: u64, counts: &LeaseCounts, out: &mut Removed<K, S>) {
+    pub(crate) fn evict_bytes(&mut self, bytes: u64, counts: &Counts, out: &mut Removed<K, S>) {
         let before = self.collectable_sum.bytes;
         self.collect(counts, out);
         let need = Sum { bytes: bytes.saturating_sub(before), entries: 0 };
@@ -348,7 +353,10 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     }
 
     pub(crate) fn cost_ns(&self, slot: u32) -> u64 {
-        self.costs[slot as usize].ns()
+        match self.slots.get(slot) {
+            Slot::Resident { cost, .. } => cost.ns(),
+            _ => unreachable!("only resident entries have a cost"),
+        }
     }
 
     pub(crate) fn charge_bytes(&self, slot: u32) -> u64 {
@@ -369,7 +377,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     }
 
     /// Every resident entry, next victim first, the leased in their place.
-    pub(crate) fn rows(&self, counts: &LeaseCounts) -> Vec<Row<K>>
+    pub(crate) fn rows(&self, counts: &Counts) -> Vec<Row<K>>
     where
         K: Clone,
     {
@@ -377,7 +385,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
             key: self.slots.key(slot).clone(),
             charge_bytes: self.charge_bytes(slot),
             cost_ns: self.cost_ns(slot),
-            leased: counts.is_leased(slot),
+            leased: counts.at(slot).is_leased(),
         };
         self.in_order().into_iter().map(row).collect()
     }
@@ -392,27 +400,23 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     }
 
     /// Resident bytes that are leased. O(entries).
-    pub(crate) fn leased_bytes(&self, counts: &LeaseCounts) -> u64 {
+    pub(crate) fn leased_bytes(&self, counts: &Counts) -> u64 {
         let resident = self.slots.iter().filter_map(|(slot, held)| match held {
-            Slot::Resident { value, .. } if counts.is_leased(slot) => Some(value.charge_bytes(self.granule_bytes)),
+            Slot::Resident { value, .. } if counts.at(slot).is_leased() => Some(value.charge_bytes(self.granule_bytes)),
             _ => None,
         });
         resident.sum()
     }
 
-    fn add(&mut self, hash: u32, content: Slot<K, S>, counts: &LeaseCounts) -> u32 {
+    fn add(&mut self, hash: u32, content: Slot<K, S>, counts: &Counts) -> u32 {
         let slot = self.slots.add(content);
-        if self.costs.len() <= slot as usize {
-            counts.grow(slot);
-            self.costs.push(Cost::default());
-        }
+        counts.grow(slot);
         let slots = &self.slots;
         self.table.insert_unique(expand(hash), slot, |&slot| slots.hash(slot));
         slot
     }
 
-    fn admitted(&mut self, slot: u32, cost_ns: u64) {
-        self.costs[slot as usize] = Cost::new(cost_ns);
+    fn admitted(&mut self, slot: u32) {
         self.resident.add(self.sum_of(slot));
         self.policy.admit(slot);
     }
@@ -444,7 +448,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     }
 
     /// A passed entry is used again, replaced, removed or retired.
-    fn leave_passed(&mut self, slot: u32, counts: &LeaseCounts) {
+    fn leave_passed(&mut self, slot: u32, counts: &Counts) {
         let sum = self.sum_of(slot);
         if self.is_aside(slot) {
             self.aside.remove(&self.policy.rank(slot));
@@ -452,7 +456,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
         } else {
             self.passed.sub(sum);
         }
-        counts.unflag(slot, PASSED);
+        counts.at(slot).unflag(PASSED);
     }
 
     /// What no eviction can free, as far as it is known without a walk.
@@ -465,7 +469,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     }
 
     /// What no eviction can free. O(entries): for errors.
-    fn held(&self, counts: &LeaseCounts) -> Sum {
+    fn held(&self, counts: &Counts) -> Sum {
         let mut held = self.retired;
         held.sub(self.collectable_sum);
         held.add(self.reserved);
@@ -478,7 +482,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
         &mut self,
         new: Sum,
         replaced: Option<u32>,
-        counts: &LeaseCounts,
+        counts: &Counts,
         out: &mut Removed<K, S>,
     ) -> Result<(), Error> {
         let (need_bytes, budget_bytes) = (new.bytes, self.budget_bytes);
@@ -520,7 +524,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     }
 
     /// Walks the order until enough is found: leased entries of the queue are passed, unleased ones detached.
-    fn plan(&mut self, need: Sum, replaced: Option<u32>, counts: &LeaseCounts) -> (Plan<P::Rank>, Sum) {
+    fn plan(&mut self, need: Sum, replaced: Option<u32>, counts: &Counts) -> (Plan<P::Rank>, Sum) {
         let Core { policy, slots, aside, passed, granule_bytes, .. } = self;
         let mut aside = aside.iter().peekable();
         let mut plan = Plan::new();
@@ -535,7 +539,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
                 (_, queued) => {
                     let slot = queued.expect("one of the two is there").1;
                     let rank = policy.detach(slot);
-                    if counts.flag_if_leased(slot, PASSED) {
+                    if counts.at(slot).flag_if_leased(PASSED) {
                         passed.add(Sum::one(slots.value(slot).charge_bytes(*granule_bytes)));
                         continue;
                     }
@@ -551,15 +555,15 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     }
 
     /// The plan does not suffice: what it detached keeps its rank aside, so that the order stays.
-    fn set_aside(&mut self, plan: Plan<P::Rank>, counts: &LeaseCounts) {
+    fn set_aside(&mut self, plan: Plan<P::Rank>, counts: &Counts) {
         for Step { slot, rank, .. } in plan.into_iter().filter(|step| !step.aside) {
-            counts.flag(slot, PASSED);
+            counts.at(slot).flag(PASSED);
             self.aside.insert(rank, slot);
             self.aside_sum.add(self.sum_of(slot));
         }
     }
 
-    fn evict(&mut self, plan: Plan<P::Rank>, replaced: Option<u32>, counts: &LeaseCounts, out: &mut Removed<K, S>) {
+    fn evict(&mut self, plan: Plan<P::Rank>, replaced: Option<u32>, counts: &Counts, out: &mut Removed<K, S>) {
         if let Some(slot) = replaced {
             let detached = plan.iter().any(|step| step.slot == slot && !step.aside);
             let entry = if detached { self.take(slot) } else { self.remove(slot, counts) };
@@ -584,24 +588,6 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
         }
         ranked.sort_by_key(|&(rank, _)| rank); // stable: the queue keeps its order
         ranked.into_iter().map(|(_, slot)| slot).collect()
-    }
-}
-
-/// Compile cost in nanoseconds, in 32 bits: 26 bits of it and where they stand. Exact below 67 ms, and
-/// never off by more than one part in 2^25 above.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Cost(u32);
-
-impl Cost {
-    const BITS: u32 = 26;
-
-    fn new(ns: u64) -> Self {
-        let shift = (u64::BITS - ns.leading_zeros()).saturating_sub(Self::BITS);
-        Cost(shift << Self::BITS | (ns >> shift) as u32)
-    }
-
-    fn ns(self) -> u64 {
-        u64::from(self.0 & ((1 << Self::BITS) - 1)) << (self.0 >> Self::BITS)
     }
 }
 

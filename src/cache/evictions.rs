@@ -35,15 +35,14 @@ use std::sync::Arc;
 /// ```
 #[must_use = "these are yours: spill, re-insert or free them"]
 pub struct Evictions<K, V: Resident> {
-    /// `None` if nothing ever was in here.
+    /// `None` once nothing is in here.
     heap: Option<Arc<HeapInner>>,
     entries: smallvec::IntoIter<[(K, V::Raw); 1]>,
 }
 
 impl<K, V: Resident> Evictions<K, V> {
-    pub(crate) fn new(heap: &Arc<HeapInner>, removed: Removed<K, V::Raw>) -> Self {
-        let heap = (!removed.is_empty()).then(|| heap.clone());
-        Evictions { heap, entries: removed.into_iter() }
+    pub(crate) fn new(heap: Arc<HeapInner>, removed: Removed<K, V::Raw>) -> Self {
+        Evictions { heap: Some(heap), entries: removed.into_iter() }
     }
 
     /// Nothing evicted, for fillers that freed theirs already.
@@ -80,7 +79,9 @@ impl<K, V: Resident> Iterator for Evictions<K, V> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (key, raw) = self.entries.next()?;
-        let heap = self.heap.as_ref().expect("entries come with their heap");
+        // The last entry takes the share of the heap with it.
+        let heap = if self.entries.len() == 0 { self.heap.take() } else { self.heap.clone() };
+        let heap = heap.expect("entries come with their heap");
         Some((key, V::evicted(heap, raw)))
     }
 

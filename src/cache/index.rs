@@ -9,7 +9,8 @@ use crate::cache::flight::{Flights, Gate, Patience, with_wait_graph_locked};
 use crate::cache::planted::{Bug, planted};
 use crate::cache::policy::Policy;
 use crate::cache::policy::lru::Lru;
-use crate::cache::slot::{LeaseCounts, Stored};
+use crate::cache::count::{Count, Counts};
+use crate::cache::slot::Stored;
 use crate::device::stream::StreamSet;
 use crate::error::Error;
 use crate::sync::{Mutex, MutexGuard};
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 pub(crate) struct Index<K, S, P: Policy = Lru> {
     state: Mutex<State<K, S, P>>,
-    counts: LeaseCounts,
+    counts: Counts,
     hasher: DefaultHashBuilder,
     granule_bytes: u64,
 }
@@ -79,7 +80,7 @@ impl<K: Hash + Eq, S: Stored, P: Policy> Index<K, S, P> {
                 core: Core::new(budget_bytes, max_entries, granule_bytes),
                 flights: Flights::new(),
             }),
-            counts: LeaseCounts::new(),
+            counts: Counts::new(),
             hasher: DefaultHashBuilder::default(),
             granule_bytes,
         }
@@ -141,21 +142,35 @@ impl<K: Hash + Eq, S: Stored, P: Policy> Index<K, S, P> {
 
     /// One lease more of a held one's entry.
     pub(crate) fn share(&self, slot: u32) {
-        self.counts.share(slot);
+        self.counts.at(slot).share();
     }
 
-    /// Ends a lease. Takes the lock only for the last one of an entry that was passed over or retired.
+    /// Ends a lease. Takes the lock only if its entry was passed over or retired meanwhile.
     pub(crate) fn release(&self, slot: u32) {
-        if self.counts.release(slot) {
-            self.state.lock().core.released(slot, &self.counts);
+        self.release_counted(slot, self.counts.at(slot));
+    }
+
+    /// As `release`, with the slot's count at hand.
+    pub(crate) fn release_counted(&self, slot: u32, count: &Count) {
+        if count.release() {
+            self.released(slot);
         }
+    }
+
+    #[cold]
+    fn released(&self, slot: u32) {
+        self.state.lock().core.released(slot, &self.counts);
+    }
+
+    pub(crate) fn count(&self, slot: u32) -> &Count {
+        self.counts.at(slot)
     }
 
     pub(crate) fn reserve(&self, charge: u64) -> Result<Removed<K, S>, Error> {
         let mut out = Removed::new();
         let mut state = self.state.lock();
         let reserved = state.core.reserve(charge, &self.counts, &mut out);
-        Self::count(&mut state, reserved).map(|()| out)
+        Self::counted(&mut state, reserved).map(|()| out)
     }
 
     pub(crate) fn unreserve(&self, charge: u64) {
@@ -203,7 +218,7 @@ impl<K: Hash + Eq, S: Stored, P: Policy> Index<K, S, P> {
         let mut state = self.state.lock();
         let place = state.core.find(hash, &key);
         let room = state.core.make_room_for(place, charge, &self.counts, &mut out);
-        match Self::count(&mut state, room) {
+        match Self::counted(&mut state, room) {
             Ok(()) => {
                 if planted(Bug::BudgetRace) {
                     drop(state);
@@ -228,7 +243,7 @@ impl<K: Hash + Eq, S: Stored, P: Policy> Index<K, S, P> {
         let mut state = self.state.lock();
         match state.core.find(hash, key) {
             Place::Absent | Place::Vacant(_) => Take::Absent,
-            Place::Resident(slot) if self.counts.is_leased(slot) => Take::Leased,
+            Place::Resident(slot) if self.counts.at(slot).is_leased() => Take::Leased,
             Place::Resident(slot) => {
                 let (key, value) = state.core.remove(slot, &self.counts);
                 Take::Taken(key, value)
@@ -284,7 +299,7 @@ impl<K: Hash + Eq, S: Stored, P: Policy> Index<K, S, P> {
         let state = self.state.lock();
         match state.core.find(hash, key) {
             Place::Resident(slot) => {
-                let leased = self.counts.is_leased(slot);
+                let leased = self.counts.at(slot).is_leased();
                 Some((state.core.charge_bytes(slot), state.core.cost_ns(slot), leased))
             }
             Place::Absent | Place::Vacant(_) => None,
@@ -338,18 +353,18 @@ impl<K: Hash + Eq, S: Stored, P: Policy> Index<K, S, P> {
         let (view, write_pending) = state.core.hit(slot, &self.counts, stream);
         drop(state);
         if planted(Bug::LeaseOutsideLock) {
-            self.counts.share(slot);
+            self.counts.at(slot).take();
         }
         Hit { slot, view, write_pending }
     }
 
-    fn removing(&self, remove: impl FnOnce(&mut Core<K, S, P>, &LeaseCounts, &mut Removed<K, S>)) -> Removed<K, S> {
+    fn removing(&self, remove: impl FnOnce(&mut Core<K, S, P>, &Counts, &mut Removed<K, S>)) -> Removed<K, S> {
         let mut out = Removed::new();
         remove(&mut self.state.lock().core, &self.counts, &mut out);
         out
     }
 
-    fn count<R>(state: &mut State<K, S, P>, result: Result<R, Error>) -> Result<R, Error> {
+    fn counted<R>(state: &mut State<K, S, P>, result: Result<R, Error>) -> Result<R, Error> {
         state.core.counters.rejections += u64::from(result.is_err());
         result
     }

@@ -1,6 +1,7 @@
 //! Access that forbids eviction. A lease keeps its entry, not the cache's lock.
 
 use crate::cache::Cache;
+use crate::cache::count::Count;
 use crate::cache::index::Hit;
 use crate::cache::resident::Resident;
 use crate::cache::resident::sealed::Sealed;
@@ -25,6 +26,7 @@ pub struct Lease<'c, K: Hash + Eq, V: Resident> {
     cache: &'c Cache<K, V>,
     stream: &'c Stream,
     slot: u32,
+    count: &'c Count,
     view: RawView<V>,
 }
 
@@ -53,7 +55,7 @@ pub struct OwnedLease<K: Hash + Eq, V: Resident> {
 
 impl<'c, K: Hash + Eq, V: Resident> Lease<'c, K, V> {
     pub(crate) fn new(cache: &'c Cache<K, V>, stream: &'c Stream, hit: Hit<RawView<V>>) -> Self {
-        Lease { cache, stream, slot: hit.slot, view: hit.view }
+        Lease { cache, stream, slot: hit.slot, count: cache.index().count(hit.slot), view: hit.view }
     }
 
     /// The entry's memory, for kernels on the lease's stream.
@@ -139,8 +141,8 @@ lease_of_one_handle!([] OwnedLease);
 /// One lease more of the same entry, on the same stream. No lock is taken.
 impl<K: Hash + Eq, V: Resident> Clone for Lease<'_, K, V> {
     fn clone(&self) -> Self {
-        self.cache.index().share(self.slot);
-        Lease { cache: self.cache, stream: self.stream, slot: self.slot, view: self.view }
+        self.count.share();
+        Lease { count: self.count, cache: self.cache, stream: self.stream, slot: self.slot, view: self.view }
     }
 }
 
@@ -154,7 +156,7 @@ impl<K: Hash + Eq, V: Resident> Clone for OwnedLease<K, V> {
 
 impl<K: Hash + Eq, V: Resident> Drop for Lease<'_, K, V> {
     fn drop(&mut self) {
-        self.cache.index().release(self.slot);
+        self.cache.index().release_counted(self.slot, self.count);
     }
 }
 

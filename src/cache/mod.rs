@@ -4,6 +4,7 @@
 //! heap (memory) and streams. It makes driver calls, so never under the index's lock.
 
 pub(crate) mod core;
+pub(crate) mod count;
 pub(crate) mod evictions;
 pub(crate) mod flight;
 pub(crate) mod index;
@@ -110,7 +111,7 @@ pub struct SnapshotEntry<K> {
     pub key: K,
     /// Bytes charged.
     pub charge_bytes: u64,
-    /// What it costs to make again, to 26 significant bits.
+    /// What it costs to make again, to 18 significant bits.
     pub cost_ns: u64,
     /// Whether it is leased now.
     pub leased: bool,
@@ -122,7 +123,7 @@ pub struct SnapshotEntry<K> {
 pub struct Peek {
     /// Bytes charged.
     pub charge_bytes: u64,
-    /// What it costs to make again, to 26 significant bits.
+    /// What it costs to make again, to 18 significant bits.
     pub cost_ns: u64,
     /// Whether it is leased now.
     pub leased: bool,
@@ -315,11 +316,10 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
             self.index.reject();
             return Err(Returned::new((key, value), Error::WrongHeap));
         }
-        match self.index.insert(key, value.into_raw(), cost_ns) {
-            Ok(removed) => Ok(self.evictions(removed)),
-            Err(Refused { key, value, error }) => {
-                Err(Returned::new((key, V::from_raw(self.heap_inner(), value)), error))
-            }
+        let (heap, raw) = value.into_raw();
+        match self.index.insert(key, raw, cost_ns) {
+            Ok(removed) => Ok(Evictions::new(heap, removed)),
+            Err(Refused { key, value, error }) => Err(Returned::new((key, V::from_raw(heap, value)), error)),
         }
     }
 
@@ -332,7 +332,7 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
         match self.index.remove(key) {
             Take::Absent => Removed::Absent,
             Take::Leased => Removed::Leased,
-            Take::Taken(key, raw) => Removed::Taken(key, V::evicted(self.heap_inner(), raw)),
+            Take::Taken(key, raw) => Removed::Taken(key, V::evicted(self.heap_inner().clone(), raw)),
         }
     }
 
@@ -466,8 +466,8 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
         Ok(())
     }
 
-    fn evictions(&self, removed: core::Removed<K, V::Raw>) -> Evictions<K, V> {
-        Evictions::new(self.heap_inner(), removed)
+    pub(crate) fn evictions(&self, removed: core::Removed<K, V::Raw>) -> Evictions<K, V> {
+        if removed.is_empty() { Evictions::empty() } else { Evictions::new(self.heap_inner().clone(), removed) }
     }
 }
 

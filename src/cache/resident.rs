@@ -58,9 +58,10 @@ pub(crate) mod sealed {
         fn is_of(&self, heap: &Arc<HeapInner>) -> bool;
         /// Orders `stream` behind a pending write elsewhere, and notes it.
         fn lend(&self, stream: &Stream) -> Result<(), Error>;
-        fn into_raw(self) -> Self::Raw;
-        fn from_raw(heap: &Arc<HeapInner>, raw: Self::Raw) -> Self;
-        fn evicted(heap: &Arc<HeapInner>, raw: Self::Raw) -> Self::Evicted;
+        /// With its share of the heap, which goes on to what it evicts.
+        fn into_raw(self) -> (Arc<HeapInner>, Self::Raw);
+        fn from_raw(heap: Arc<HeapInner>, raw: Self::Raw) -> Self;
+        fn evicted(heap: Arc<HeapInner>, raw: Self::Raw) -> Self::Evicted;
         fn free(evicted: Self::Evicted) -> Result<Freed, Error>;
         fn view<'a>(heap: &'a Arc<HeapInner>, stream: &'a Stream, raw: <Self::Raw as Stored>::View) -> Self::View<'a>;
         fn pending_spans(raw: &Self::Raw, spans: &mut Spans);
@@ -83,15 +84,15 @@ impl<T: ?Sized + DeviceData> sealed::Sealed for DevBox<T> {
         self.lend_to(stream)
     }
 
-    fn into_raw(self) -> RawDevBox<T> {
+    fn into_raw(self) -> (Arc<HeapInner>, RawDevBox<T>) {
         self.into_raw()
     }
 
-    fn from_raw(heap: &Arc<HeapInner>, raw: RawDevBox<T>) -> Self {
+    fn from_raw(heap: Arc<HeapInner>, raw: RawDevBox<T>) -> Self {
         raw.into_handle(heap, Ready::new())
     }
 
-    fn evicted(heap: &Arc<HeapInner>, raw: RawDevBox<T>) -> DevBox<T, Evicted> {
+    fn evicted(heap: Arc<HeapInner>, raw: RawDevBox<T>) -> DevBox<T, Evicted> {
         raw.into_handle(heap, Evicted::new())
     }
 
@@ -157,16 +158,18 @@ macro_rules! bundle {
                 Ok(())
             }
 
-            fn into_raw(self) -> Self::Raw {
-                ($(self.$at.into_raw(),)*)
+            fn into_raw(self) -> (Arc<HeapInner>, Self::Raw) {
+                let parts = ($(self.$at.into_raw(),)*);
+                let raw = ($(parts.$at.1,)*);
+                (parts.0.0, raw)
             }
 
-            fn from_raw(heap: &Arc<HeapInner>, raw: Self::Raw) -> Self {
-                ($($part::from_raw(heap, raw.$at),)*)
+            fn from_raw(heap: Arc<HeapInner>, raw: Self::Raw) -> Self {
+                ($($part::from_raw(heap.clone(), raw.$at),)*)
             }
 
-            fn evicted(heap: &Arc<HeapInner>, raw: Self::Raw) -> Self::Evicted {
-                ($($part::evicted(heap, raw.$at),)*)
+            fn evicted(heap: Arc<HeapInner>, raw: Self::Raw) -> Self::Evicted {
+                ($($part::evicted(heap.clone(), raw.$at),)*)
             }
 
             fn free(evicted: Self::Evicted) -> Result<Freed, Error> {

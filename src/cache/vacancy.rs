@@ -100,7 +100,7 @@ impl<'c, K: Hash + Eq, V: Resident> Vacancy<'c, K, V> {
         match cache.index().reserve(charge) {
             Ok(removed) => {
                 self.hold.reserved = Some(charge);
-                Ok((Reservation { hold: self.hold }, Evictions::new(cache.heap_inner(), removed)))
+                Ok((Reservation { hold: self.hold }, cache.evictions(removed)))
             }
             Err(error) => Err(Returned::new(self, error)),
         }
@@ -123,17 +123,10 @@ where
     pub fn fill_from(self, contents: &[T]) -> Result<Filled<'c, K, DevBox<[T]>>, Returned<Self>> {
         let bytes = size_of_val(contents) as u64;
         let (reservation, evicted) = self.reserve(bytes)?;
-        let lease = evicted
-            .free_all()
-            .and_then(|_| reservation.wait_for_freed())
-            .and_then(|()| reservation.alloc_in_two_rounds(contents.len()))
-            .and_then(|memory| memory.upload_from(contents).map_err(Error::from));
-        match lease {
+        match reservation.fill_with(contents, evicted) {
             Ok(handle) => match reservation.commit(handle) {
                 Ok(lease) => Ok(Filled { lease, evicted: Evictions::empty() }),
-                Err(Returned { handle: (reservation, _), error }) => {
-                    Err(Returned { handle: reservation.into_vacancy(), error })
-                }
+                Err(refused) => Err(refused.map(|(reservation, _)| reservation.into_vacancy())),
             },
             Err(error) => Err(Returned::new(reservation.into_vacancy(), error)),
         }
@@ -156,7 +149,7 @@ impl<'c, K: Hash + Eq, V: Resident> Reservation<'c, K, V> {
     /// or all of them. For when the heap has no room although the budget does: fragments, or other users.
     pub fn make_room(&self) -> Evictions<K, V> {
         let cache = self.hold.cache;
-        Evictions::new(cache.heap_inner(), cache.index().evict_bytes(self.reserved_bytes()))
+        cache.evictions(cache.index().evict_bytes(self.reserved_bytes()))
     }
 
     /// Gives the bytes back and keeps the vacancy.
@@ -180,12 +173,12 @@ impl<'c, K: Hash + Eq, V: Resident> Reservation<'c, K, V> {
         if let Err(error) = value.lend(self.hold.stream) {
             return Err(Returned::new((self, value), error));
         }
-        let raw = value.into_raw();
+        let (heap, raw) = value.into_raw();
         let charge_bytes = raw.charge_bytes(cache.heap().granule_bytes());
         let reserved_bytes = self.reserved_bytes();
         if charge_bytes > reserved_bytes {
             cache.index().reject();
-            let value = V::from_raw(cache.heap_inner(), raw);
+            let value = V::from_raw(heap, raw);
             return Err(Returned::new((self, value), Error::OverReservation { charge_bytes, reserved_bytes }));
         }
         Ok(self.hold.commit(raw, reserved_bytes))
@@ -210,6 +203,15 @@ where
             return Err(Error::OverReservation { charge_bytes, reserved_bytes });
         }
         heap.alloc_slice(elements)
+    }
+
+    // No closure stands between the caller and the allocation: the leak report names the caller's line.
+    #[track_caller]
+    fn fill_with(&self, contents: &[T], evicted: Evictions<K, DevBox<[T]>>) -> Result<DevBox<[T]>, Error> {
+        evicted.free_all()?;
+        self.wait_for_freed()?;
+        let memory = self.alloc_in_two_rounds(contents.len())?;
+        Ok(memory.upload_from(contents)?)
     }
 
     #[track_caller]

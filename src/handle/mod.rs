@@ -137,8 +137,9 @@ impl<T: ?Sized + DeviceData> DevBox<T> {
         self.block.lend(stream)
     }
 
-    pub(crate) fn into_raw(self) -> RawDevBox<T> {
-        RawDevBox { elements: self.elements, block: self.block.into_raw(), of: PhantomData }
+    pub(crate) fn into_raw(self) -> (Arc<HeapInner>, RawDevBox<T>) {
+        let (heap, block) = self.block.into_raw();
+        (heap, RawDevBox { elements: self.elements, block, of: PhantomData })
     }
 }
 
@@ -147,7 +148,7 @@ impl<T: ?Sized + DeviceData> RawDevBox<T> {
         bytes_of::<T>(self.elements)
     }
 
-    pub(crate) fn into_handle<S: State>(self, heap: &Arc<HeapInner>, state: S) -> DevBox<T, S> {
+    pub(crate) fn into_handle<S: State>(self, heap: Arc<HeapInner>, state: S) -> DevBox<T, S> {
         DevBox::new(Block::from_raw(heap, self.block), state, self.elements)
     }
 }

@@ -142,14 +142,14 @@ impl Block {
         }
     }
 
-    pub(crate) fn into_raw(mut self) -> RawBlock {
-        drop(self.heap.take()); // its drop then gives nothing up
-        RawBlock { address: self.address, span: self.span, notes: self.notes() }
+    pub(crate) fn into_raw(mut self) -> (Arc<HeapInner>, RawBlock) {
+        let heap = self.heap.take().expect("whole"); // its drop then gives nothing up
+        (heap, RawBlock { address: self.address, span: self.span, notes: self.notes() })
     }
 
-    pub(crate) fn from_raw(heap: &Arc<HeapInner>, raw: RawBlock) -> Self {
+    pub(crate) fn from_raw(heap: Arc<HeapInner>, raw: RawBlock) -> Self {
         let RawBlock { address, span, notes } = raw;
-        Block { heap: Some(heap.clone()), span, notes: AtomicU32::new(notes.bits()), address }
+        Block { heap: Some(heap), span, notes: AtomicU32::new(notes.bits()), address }
     }
 
     fn notes(&self) -> StreamSet {

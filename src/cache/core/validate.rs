@@ -2,11 +2,12 @@
 
 use crate::cache::core::{Core, Place, Sum};
 use crate::cache::policy::Policy;
-use crate::cache::slot::{LeaseCounts, PASSED, RETIRED, Slot, Stored};
+use crate::cache::count::{Counts, PASSED, RETIRED};
+use crate::cache::slot::{Slot, Stored};
 use std::collections::HashSet;
 
 impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
-    pub(crate) fn validate(&self, counts: &LeaseCounts) {
+    pub(crate) fn validate(&self, counts: &Counts) {
         self.check_sums(counts);
         self.check_order(counts);
         self.check_table();
@@ -16,7 +17,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
         assert!(entries <= self.max_entries, "{entries} entries of at most {}", self.max_entries);
     }
 
-    fn check_sums(&self, counts: &LeaseCounts) {
+    fn check_sums(&self, counts: &Counts) {
         let (mut resident, mut retired, mut collectable) = (Sum::default(), Sum::default(), Sum::default());
         for (slot, held) in self.slots.iter() {
             match held {
@@ -26,13 +27,13 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
                     retired.add(sum);
                     if *queued {
                         collectable.add(sum);
-                        assert!(!counts.is_leased(slot), "slot {slot} is collectable and leased");
+                        assert!(!counts.at(slot).is_leased(), "slot {slot} is collectable and leased");
                     }
-                    assert!(counts.is_flagged(slot, RETIRED), "retired slot {slot} is not flagged");
+                    assert!(counts.at(slot).is_flagged(RETIRED), "retired slot {slot} is not flagged");
                 }
                 Slot::Free { .. } | Slot::Vacant { .. } => {
-                    assert!(!counts.is_leased(slot), "slot {slot} is leased but holds nothing");
-                    assert!(!counts.is_flagged(slot, PASSED | RETIRED), "slot {slot} is flagged but holds nothing");
+                    assert!(!counts.at(slot).is_leased(), "slot {slot} is leased but holds nothing");
+                    assert!(!counts.at(slot).is_flagged(PASSED | RETIRED), "slot {slot} is flagged but holds nothing");
                 }
             }
         }
@@ -45,7 +46,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     }
 
     /// Each resident slot is queued, passed or aside, and flagged accordingly.
-    fn check_order(&self, counts: &LeaseCounts) {
+    fn check_order(&self, counts: &Counts) {
         let queue: HashSet<u32> = self.policy.attached().map(|(_, slot)| slot).collect();
         let aside: HashSet<u32> = self.aside.values().copied().collect();
         let (mut passed_sum, mut aside_sum) = (Sum::default(), Sum::default());
@@ -54,10 +55,10 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
                 assert!(!queue.contains(&slot) && !aside.contains(&slot), "slot {slot} is ordered but not resident");
                 continue;
             };
-            match (queue.contains(&slot), aside.contains(&slot), counts.is_flagged(slot, PASSED)) {
+            match (queue.contains(&slot), aside.contains(&slot), counts.at(slot).is_flagged(PASSED)) {
                 (true, false, false) => {}
                 (false, true, true) => {
-                    assert!(!counts.is_leased(slot), "slot {slot} is aside and leased");
+                    assert!(!counts.at(slot).is_leased(), "slot {slot} is aside and leased");
                     assert!(self.is_aside(slot), "slot {slot} is aside under another rank");
                     aside_sum.add(self.sum_of(slot));
                 }

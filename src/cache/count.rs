@@ -1,0 +1,180 @@
+//! How often each slot is leased, beside the lock. Knows slots; no keys, no values, no order.
+//!
+//! A lease is taken under the index's lock, so the number *taken* is written by one thread at a time
+//! with a plain store. It is released without the lock, by one atomic addition to the number *released*.
+//! An entry is leased while the two differ; both wrap.
+//!
+//! The low bits of `released` are flags, set and cleared under the lock: whoever releases a flagged
+//! entry must tell the index.
+
+use crate::cache::planted::{Bug, planted};
+use crate::sync::{AtomicU32, Ordering};
+use std::sync::OnceLock;
+
+/// An eviction found the entry leased and took it out of the queue.
+pub(crate) const PASSED: u32 = 1;
+/// The entry was retired while leased.
+pub(crate) const RETIRED: u32 = 2;
+const FLAGS: u32 = PASSED | RETIRED;
+/// One lease: what is above the flags, so that it may wrap without touching them.
+const ONE: u32 = 4;
+/// Half of what can be told apart: as with `Arc`, so many leases can only have been forgotten.
+const MOST: u32 = 1 << 29;
+
+pub(crate) struct Count {
+    taken: AtomicU32,
+    released: AtomicU32,
+}
+
+impl Count {
+    /// One lease more. Under the lock.
+    pub(crate) fn take(&self) {
+        let taken = self.taken.load(Ordering::Relaxed);
+        assert!(self.leases(taken) < MOST, "{MOST} leases of one entry: they are being forgotten");
+        self.taken.store(taken.wrapping_add(ONE), Ordering::Relaxed);
+    }
+
+    /// One lease more, by the holder of one, without the lock.
+    pub(crate) fn share(&self) {
+        // Relaxed is enough: the lease held orders it before every eviction.
+        self.released.fetch_sub(ONE, Ordering::Relaxed);
+        if self.leases(self.taken.load(Ordering::Relaxed)) >= MOST {
+            self.released.fetch_add(ONE, Ordering::Relaxed);
+            panic!("{MOST} leases of one entry: they are being forgotten");
+        }
+    }
+
+    /// One lease less. `true`: the entry is flagged, so the index must hear of it.
+    pub(crate) fn release(&self) -> bool {
+        let order = if planted(Bug::RelaxedRelease) { Ordering::Relaxed } else { Ordering::Release };
+        self.released.fetch_add(ONE, order) & FLAGS != 0
+    }
+
+    /// Under the lock. If not leased, all that its leases did happened before: the load reads from the
+    /// last release, and each release but the first continues the release sequence of those before it.
+    pub(crate) fn is_leased(&self) -> bool {
+        !planted(Bug::IgnoredLease) && self.leases(self.taken.load(Ordering::Relaxed)) != 0
+    }
+
+    /// Flags a leased entry. `false`: no lease is left, and nothing was flagged. Under the lock.
+    pub(crate) fn flag_if_leased(&self, flag: u32) -> bool {
+        if !self.is_leased() {
+            return false;
+        }
+        // The last lease may end between the look and this; then nobody saw the flag.
+        let before = self.released.fetch_or(flag, Ordering::AcqRel);
+        let leased = self.taken.load(Ordering::Relaxed).wrapping_sub(before & !FLAGS) != 0;
+        if !leased {
+            self.unflag(flag);
+        }
+        leased
+    }
+
+    /// Under the lock.
+    pub(crate) fn flag(&self, flag: u32) {
+        self.released.fetch_or(flag, Ordering::Relaxed);
+    }
+
+    /// Under the lock.
+    pub(crate) fn unflag(&self, flag: u32) {
+        self.released.fetch_and(!flag, Ordering::Relaxed);
+    }
+
+    /// Under the lock.
+    pub(crate) fn is_flagged(&self, flag: u32) -> bool {
+        self.released.load(Ordering::Relaxed) & flag != 0
+    }
+
+    fn leases(&self, taken: u32) -> u32 {
+        taken.wrapping_sub(self.released.load(Ordering::Acquire) & !FLAGS) / ONE
+    }
+}
+
+/// The counts of all slots. Chunk `c` holds `2^(FIRST + c)` of them, so that they never move.
+pub(crate) struct Counts([OnceLock<Box<[Count]>>; 23]);
+
+const FIRST: u32 = if cfg!(hapax_loom) { 2 } else { 10 };
+
+impl Counts {
+    pub(crate) fn new() -> Self {
+        Counts([const { OnceLock::new() }; 23])
+    }
+
+    /// Makes the count of a new slot. Under the lock.
+    pub(crate) fn grow(&self, slot: u32) {
+        let (chunk, _) = place(slot);
+        let new = |_| Count { taken: AtomicU32::new(0), released: AtomicU32::new(0) };
+        self.0[chunk].get_or_init(|| (0..1u32 << (FIRST + chunk as u32)).map(new).collect());
+    }
+
+    pub(crate) fn at(&self, slot: u32) -> &Count {
+        let (chunk, offset) = place(slot);
+        &self.0[chunk].get().expect("every slot in use has a count")[offset]
+    }
+}
+
+fn place(slot: u32) -> (usize, usize) {
+    let shifted = u64::from(slot) + (1 << FIRST);
+    let chunk = 63 - shifted.leading_zeros() - FIRST;
+    (chunk as usize, (shifted - (1 << (FIRST + chunk))) as usize)
+}
+
+#[cfg(all(test, not(hapax_loom)))]
+mod tests {
+    use super::*;
+
+    fn count() -> Count {
+        Count { taken: AtomicU32::new(0), released: AtomicU32::new(0) }
+    }
+
+    #[test]
+    fn chunks_follow_each_other_without_gap() {
+        let mut expected = (0, 0);
+        for slot in 0..1 << 14 {
+            assert_eq!(place(slot), expected);
+            expected.1 += 1;
+            if expected.1 == 1 << (FIRST as usize + expected.0) {
+                expected = (expected.0 + 1, 0);
+            }
+        }
+        assert!(place(u32::MAX).0 < 23);
+    }
+
+    #[test]
+    fn an_entry_is_leased_until_every_lease_and_every_share_is_released() {
+        let count = count();
+        count.take();
+        count.share();
+        assert!(!count.release() && count.is_leased());
+        assert!(!count.release() && !count.is_leased());
+    }
+
+    #[test]
+    fn only_a_leased_entry_can_be_passed_and_its_releases_report_themselves() {
+        let count = count();
+        assert!(!count.flag_if_leased(PASSED) && !count.is_flagged(PASSED));
+        count.take();
+        assert!(count.flag_if_leased(PASSED) && count.is_flagged(PASSED) && !count.is_flagged(RETIRED));
+        assert!(count.release() && !count.is_leased());
+        count.unflag(PASSED);
+        assert!(!count.is_flagged(PASSED | RETIRED) && !count.is_leased());
+    }
+
+    #[test]
+    fn both_numbers_wrap_without_touching_the_flags() {
+        let near = 0u32.wrapping_sub(2 * ONE);
+        let count = Count { taken: AtomicU32::new(near), released: AtomicU32::new(near | RETIRED) };
+        for _ in 0..5 {
+            count.take();
+            assert!(count.is_leased() && count.is_flagged(RETIRED) && !count.is_flagged(PASSED));
+            assert!(count.release() && !count.is_leased());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "they are being forgotten")]
+    fn more_leases_than_can_be_counted_are_refused() {
+        let count = Count { taken: AtomicU32::new(MOST.wrapping_mul(ONE)), released: AtomicU32::new(0) };
+        count.take();
+    }
+}

@@ -1,0 +1,9 @@
+// expect: E0423
+// A state is proof of what happened to the memory: only hapax makes one.
+use hapax::{Error, Ready};
+
+fn main() -> Result<(), Error> {
+    let state = Ready(());
+    println!("{state:?}");
+    Ok(())
+}

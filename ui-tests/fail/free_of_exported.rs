@@ -1,0 +1,12 @@
+// expect: E0599
+// Exported memory may be in foreign use: it must be reclaimed before it is freed.
+use hapax::{Error, Heap, HeapOptions, HostDevice};
+
+fn main() -> Result<(), Error> {
+    let heap = Heap::new(HostDevice::new(), HeapOptions::new(1 << 20))?;
+    let handle = heap.alloc_slice::<u8>(4)?.upload_from(b"ret\0")?;
+    let exported = handle.export();
+    // SAFETY: nobody was given the address.
+    exported.free()?;
+    Ok(())
+}

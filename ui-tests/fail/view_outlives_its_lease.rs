@@ -1,0 +1,15 @@
+// expect: E0505
+// A lease's view borrows the lease: without it the entry can be evicted.
+use hapax::{Error, Heap, HeapOptions, HostDevice, VramCache};
+
+fn main() -> Result<(), Error> {
+    let heap = Heap::new(HostDevice::new(), HeapOptions::new(1 << 20))?;
+    let stream = heap.new_stream()?;
+    let cache: VramCache<u8, [u8]> = VramCache::new(&heap, 1 << 16)?;
+    cache.insert(1, heap.alloc_slice(4)?.upload_from(b"ret\0")?)?.free_all()?;
+    let lease = cache.get(&1, &stream)?.expect("resident");
+    let view = lease.view();
+    drop(lease);
+    assert_eq!(view.len(), 4);
+    Ok(())
+}

@@ -1,0 +1,14 @@
+// expect: E0499
+// A kernel that writes has the memory to itself.
+use hapax::{Error, Heap, HeapOptions, HostDevice};
+
+fn main() -> Result<(), Error> {
+    let heap = Heap::new(HostDevice::new(), HeapOptions::new(1 << 20))?;
+    let stream = heap.new_stream()?;
+    let mut handle = heap.alloc_slice::<u8>(4)?.upload_from(b"ret\0")?;
+    let mut other = heap.alloc_slice::<u8>(4)?.upload_from(b"nop\0")?;
+    let first = handle.on_mut(&stream)?;
+    let second = other.on_mut(&stream)?;
+    assert_eq!(first.len(), second.len());
+    Ok(())
+}
