@@ -166,6 +166,14 @@ pub enum Error {
     ForeignFill,
 }
 
+impl Error {
+    /// Whether a cache refused a value for want of room: [`Oversize`](Error::Oversize), [`NoRoom`](Error::NoRoom) or
+    /// [`NoEntry`](Error::NoEntry). Nothing was evicted; use the value uncached, or try again when leases have ended.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Error::Oversize { .. } | Error::NoRoom { .. } | Error::NoEntry { .. })
+    }
+}
+
 /// A by-value call that failed, and what it took: nothing is lost, so it can be tried again.
 ///
 /// `?` turns it into an [`Error`] in a function that returns one (the handle is then released); in a
@@ -195,6 +203,11 @@ impl<H> Returned<H> {
         Returned { handle, error: Box::new(error) }
     }
 
+    /// The reason alone; what was returned is released.
+    pub fn into_error(self) -> Error {
+        *self.error
+    }
+
     /// Changes what is returned, keeping the reason.
     pub fn map<H2>(self, change: impl FnOnce(H) -> H2) -> Returned<H2> {
         Returned { handle: change(self.handle), error: self.error }
@@ -203,7 +216,7 @@ impl<H> Returned<H> {
 
 impl<H> From<Returned<H>> for Error {
     fn from(returned: Returned<H>) -> Error {
-        *returned.error
+        returned.into_error()
     }
 }
 

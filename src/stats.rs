@@ -64,7 +64,7 @@ pub struct CacheStats {
     pub hits: u64,
     /// Lookups that found nothing resident.
     pub misses: u64,
-    /// Entries evicted to make room; removed, retired and replaced ones do not count.
+    /// Entries evicted to make room, also for a smaller budget; removed, retired and replaced ones do not count.
     pub evictions: u64,
     /// Values refused: oversize, no room, leased, being filled, or above their reservation.
     pub rejections: u64,

@@ -10,9 +10,9 @@
 //! So an eviction meets each leased entry once per use, a refusal that is repeated costs O(1), and the
 //! victims are the same as if every eviction had walked the whole order and skipped the leased.
 
+use crate::cache::count::{Count, Counts, PASSED, RETIRED};
 use crate::cache::planted::{Bug, planted};
 use crate::cache::policy::Policy;
-use crate::cache::count::{Counts, PASSED, RETIRED};
 use crate::cache::slot::{Cost, Slot, Slots, Stored, expand};
 use crate::device::stream::StreamSet;
 use crate::error::Error;
@@ -140,21 +140,21 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     }
 
     /// Leases a resident entry, as its most recent use. Its view, and whether a write may be pending.
-    pub(crate) fn hit(&mut self, slot: u32, counts: &Counts, stream: StreamSet) -> (S::View, bool) {
+    pub(crate) fn hit(&mut self, slot: u32, count: &Count, stream: StreamSet) -> (S::View, bool) {
         self.counters.hits += 1;
-        self.used_again(slot, counts);
+        self.used_again(slot, count);
         let value = self.slots.value_mut(slot);
         let lent = (value.view(), value.lend(stream));
         // Last: an atomic read-modify-write holds up the loads behind it.
         if !planted(Bug::LeaseOutsideLock) {
-            counts.at(slot).take();
+            count.take();
         }
         lent
     }
 
-    fn used_again(&mut self, slot: u32, counts: &Counts) {
-        if counts.at(slot).is_flagged(PASSED) {
-            self.leave_passed(slot, counts);
+    fn used_again(&mut self, slot: u32, count: &Count) {
+        if count.is_flagged(PASSED) {
+            self.leave_passed(slot, count);
             self.policy.readmit(slot);
         } else {
             self.policy.touch(slot);
@@ -236,7 +236,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     /// Takes an unleased resident entry out.
     pub(crate) fn remove(&mut self, slot: u32, counts: &Counts) -> (K, S) {
         if counts.at(slot).is_flagged(PASSED) {
-            self.leave_passed(slot, counts);
+            self.leave_passed(slot, counts.at(slot));
         } else {
             self.policy.remove(slot);
         }
@@ -251,7 +251,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
             return;
         }
         if counts.at(slot).is_flagged(PASSED) {
-            self.leave_passed(slot, counts);
+            self.leave_passed(slot, counts.at(slot));
         } else {
             self.policy.remove(slot);
         }
@@ -293,9 +293,13 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
 
     /// Hands out retired entries whose last lease has ended.
     pub(crate) fn collect(&mut self, counts: &Counts, out: &mut Removed<K, S>) {
-        if self.collectable.is_empty() {
-            return;
+        if !self.collectable.is_empty() {
+            self.collect_some(counts, out);
         }
+    }
+
+    #[cold]
+    fn collect_some(&mut self, counts: &Counts, out: &mut Removed<K, S>) {
         for slot in std::mem::take(&mut self.collectable) {
             counts.at(slot).unflag(RETIRED);
             match self.slots.take(slot) {
@@ -448,7 +452,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     }
 
     /// A passed entry is used again, replaced, removed or retired.
-    fn leave_passed(&mut self, slot: u32, counts: &Counts) {
+    fn leave_passed(&mut self, slot: u32, count: &Count) {
         let sum = self.sum_of(slot);
         if self.is_aside(slot) {
             self.aside.remove(&self.policy.rank(slot));
@@ -456,7 +460,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
         } else {
             self.passed.sub(sum);
         }
-        counts.at(slot).unflag(PASSED);
+        count.unflag(PASSED);
     }
 
     /// What no eviction can free, as far as it is known without a walk.
@@ -508,6 +512,13 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
             bytes: after.bytes.saturating_sub(budget_bytes),
             entries: after.entries.saturating_sub(self.max_entries),
         };
+        if let Some(slot) = self.sole_victim(need, replaced, counts) {
+            self.collect(counts, out);
+            self.policy.remove(slot);
+            self.counters.evictions += 1;
+            out.push(self.take(slot));
+            return Ok(());
+        }
         let (plan, freed) = self.plan(need, replaced, counts);
         if !freed.covers(need) {
             self.set_aside(plan, counts);
@@ -521,6 +532,15 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
         self.collect(counts, out);
         self.evict(plan, replaced, counts, out);
         Ok(())
+    }
+
+    /// The common case, without a plan: the next victim is enough.
+    fn sole_victim(&self, need: Sum, replaced: Option<u32>, counts: &Counts) -> Option<u32> {
+        if need == Sum::default() || replaced.is_some() || !self.aside.is_empty() {
+            return None;
+        }
+        let (_, slot) = self.policy.first()?;
+        (self.sum_of(slot).covers(need) && !counts.at(slot).is_leased()).then_some(slot)
     }
 
     /// Walks the order until enough is found: leased entries of the queue are passed, unleased ones detached.

@@ -21,6 +21,7 @@ const ONE: u32 = 4;
 /// Half of what can be told apart: as with `Arc`, so many leases can only have been forgotten.
 const MOST: u32 = 1 << 29;
 
+#[derive(Debug)]
 pub(crate) struct Count {
     taken: AtomicU32,
     released: AtomicU32,
@@ -36,9 +37,11 @@ impl Count {
 
     /// One lease more, by the holder of one, without the lock.
     pub(crate) fn share(&self) {
-        // Relaxed is enough: the lease held orders it before every eviction.
-        self.released.fetch_sub(ONE, Ordering::Relaxed);
-        if self.leases(self.taken.load(Ordering::Relaxed)) >= MOST {
+        // The lease held orders it before every eviction. Acquire is for the check: `taken`, read without the
+        // lock, must not miss a lease whose release was counted, or the difference wraps.
+        let order = if planted(Bug::RelaxedShare) { Ordering::Relaxed } else { Ordering::Acquire };
+        let released = self.released.fetch_sub(ONE, order) & !FLAGS;
+        if self.taken.load(Ordering::Relaxed).wrapping_sub(released) / ONE >= MOST {
             self.released.fetch_add(ONE, Ordering::Relaxed);
             panic!("{MOST} leases of one entry: they are being forgotten");
         }

@@ -5,11 +5,11 @@
 //! there, before anything changes. (`rows` also clones keys there; it says so.)
 
 use crate::cache::core::{Core, Counters, Place, Removed, Row, Sum};
+use crate::cache::count::{Count, Counts};
 use crate::cache::flight::{Flights, Gate, Patience, with_wait_graph_locked};
 use crate::cache::planted::{Bug, planted};
 use crate::cache::policy::Policy;
 use crate::cache::policy::lru::Lru;
-use crate::cache::count::{Count, Counts};
 use crate::cache::slot::Stored;
 use crate::device::stream::StreamSet;
 use crate::error::Error;
@@ -33,16 +33,18 @@ struct State<K, S, P: Policy> {
 
 /// A lease as the index gives it out: one count on the slot, owed back by `release`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Hit<V> {
+pub(crate) struct Hit<'a, V> {
     pub(crate) slot: u32,
+    /// The slot's, so that a release need not look for it.
+    pub(crate) count: &'a Count,
     pub(crate) view: V,
     /// A write on another stream may still be pending.
     pub(crate) write_pending: bool,
 }
 
 /// What `lookup` found.
-pub(crate) enum Found<V> {
-    Hit(Hit<V>),
+pub(crate) enum Found<'a, V> {
+    Hit(Hit<'a, V>),
     /// The vacancy of this slot is the caller's to fill or close.
     Miss(u32),
     /// Another thread fills it.
@@ -87,7 +89,7 @@ impl<K: Hash + Eq, S: Stored, P: Policy> Index<K, S, P> {
     }
 
     /// A lease if the key is resident. Waits for nothing.
-    pub(crate) fn get<Q>(&self, key: &Q, stream: StreamSet) -> Option<Hit<S::View>>
+    pub(crate) fn get<Q>(&self, key: &Q, stream: StreamSet) -> Option<Hit<'_, S::View>>
     where
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq,
@@ -104,7 +106,7 @@ impl<K: Hash + Eq, S: Stored, P: Policy> Index<K, S, P> {
     }
 
     /// A lease, or the key's vacancy, waiting for another's fill as long as `patience` lasts.
-    pub(crate) fn lookup<Q>(&self, key: &Q, stream: StreamSet, patience: Patience) -> Result<Found<S::View>, Error>
+    pub(crate) fn lookup<Q>(&self, key: &Q, stream: StreamSet, patience: Patience) -> Result<Found<'_, S::View>, Error>
     where
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
@@ -162,10 +164,6 @@ impl<K: Hash + Eq, S: Stored, P: Policy> Index<K, S, P> {
         self.state.lock().core.released(slot, &self.counts);
     }
 
-    pub(crate) fn count(&self, slot: u32) -> &Count {
-        self.counts.at(slot)
-    }
-
     pub(crate) fn reserve(&self, charge: u64) -> Result<Removed<K, S>, Error> {
         let mut out = Removed::new();
         let mut state = self.state.lock();
@@ -201,13 +199,13 @@ impl<K: Hash + Eq, S: Stored, P: Policy> Index<K, S, P> {
         reserved_bytes: u64,
         cost_ns: u64,
         stream: StreamSet,
-    ) -> Hit<S::View> {
+    ) -> Hit<'_, S::View> {
         let mut state = self.state.lock();
         let (view, write_pending) = state.core.commit(slot, value, reserved_bytes, cost_ns, &self.counts, stream);
         let gate = state.flights.close(slot);
         drop(state);
         ring(gate);
-        Hit { slot, view, write_pending }
+        Hit { slot, count: self.counts.at(slot), view, write_pending }
     }
 
     /// Puts an entry in, replacing an unleased one.
@@ -349,13 +347,14 @@ impl<K: Hash + Eq, S: Stored, P: Policy> Index<K, S, P> {
         self.state.lock().core.validate(&self.counts);
     }
 
-    fn hit(&self, mut state: MutexGuard<'_, State<K, S, P>>, slot: u32, stream: StreamSet) -> Hit<S::View> {
-        let (view, write_pending) = state.core.hit(slot, &self.counts, stream);
+    fn hit(&self, mut state: MutexGuard<'_, State<K, S, P>>, slot: u32, stream: StreamSet) -> Hit<'_, S::View> {
+        let count = self.counts.at(slot);
+        let (view, write_pending) = state.core.hit(slot, count, stream);
         drop(state);
         if planted(Bug::LeaseOutsideLock) {
-            self.counts.at(slot).take();
+            count.take();
         }
-        Hit { slot, view, write_pending }
+        Hit { slot, count, view, write_pending }
     }
 
     fn removing(&self, remove: impl FnOnce(&mut Core<K, S, P>, &Counts, &mut Removed<K, S>)) -> Removed<K, S> {

@@ -54,8 +54,8 @@ pub struct OwnedLease<K: Hash + Eq, V: Resident> {
 }
 
 impl<'c, K: Hash + Eq, V: Resident> Lease<'c, K, V> {
-    pub(crate) fn new(cache: &'c Cache<K, V>, stream: &'c Stream, hit: Hit<RawView<V>>) -> Self {
-        Lease { cache, stream, slot: hit.slot, count: cache.index().count(hit.slot), view: hit.view }
+    pub(crate) fn new(cache: &'c Cache<K, V>, stream: &'c Stream, hit: Hit<'c, RawView<V>>) -> Self {
+        Lease { cache, stream, slot: hit.slot, count: hit.count, view: hit.view }
     }
 
     /// The entry's memory, for kernels on the lease's stream.
@@ -131,6 +131,19 @@ macro_rules! lease_of_one_handle {
             /// Whether there are none.
             pub fn is_empty(&self) -> bool {
                 self.len() == 0
+            }
+
+            /// Copies the entry's contents to a new vector, behind the stream's work, and waits.
+            ///
+            /// # Errors
+            /// [`Error::DeviceLost`] or [`Error::Device`].
+            pub fn to_vec(&self) -> Result<Vec<T>, Error>
+            where
+                T: bytemuck::Zeroable + Clone,
+            {
+                let mut contents = vec![T::zeroed(); self.len()];
+                self.download_to(&mut contents)?;
+                Ok(contents)
             }
         }
     };

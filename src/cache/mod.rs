@@ -64,9 +64,7 @@ pub type VramCache<K, T> = Cache<K, DevBox<T>>;
 ///     Lookup::Hit(lease) => lease,
 ///     Lookup::Miss(vacancy) => vacancy.fill_from(b"code from your compiler")?.lease,
 /// };
-/// let mut code = vec![0; lease.len()];
-/// lease.download_to(&mut code)?;
-/// assert_eq!(code, b"code from your compiler");
+/// assert_eq!(lease.to_vec()?, b"code from your compiler");
 /// # drop(lease);
 /// # Ok::<(), Error>(())
 /// ```
@@ -442,7 +440,11 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
         }
     }
 
-    fn lend<'c>(&'c self, hit: Hit<<V::Raw as Stored>::View>, stream: &'c Stream) -> Result<Lease<'c, K, V>, Error> {
+    fn lend<'c>(
+        &'c self,
+        hit: Hit<'c, <V::Raw as Stored>::View>,
+        stream: &'c Stream,
+    ) -> Result<Lease<'c, K, V>, Error> {
         let write_pending = hit.write_pending;
         let slot = hit.slot;
         let lease = Lease::new(self, stream, hit); // from here on its drop gives the count back

@@ -20,6 +20,8 @@ pub(crate) enum Bug {
     BudgetRace,
     /// A closing vacancy takes the wait graph's lock before the index's.
     LockOrder,
+    /// A lease is shared by a thread that may see a release but not the lease that it ended.
+    RelaxedShare,
 }
 
 #[cfg(not(hapax_loom))]

@@ -274,3 +274,28 @@ impl<K: Hash + Eq, V: Resident> fmt::Debug for Reservation<'_, K, V> {
         f.debug_struct("Reservation").field("reserved_bytes", &self.hold.reserved).finish_non_exhaustive()
     }
 }
+
+impl<K: Hash + Eq, V: Resident> fmt::Debug for Filled<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Filled").field("lease", &self.lease).field("evicted", &self.evicted).finish()
+    }
+}
+
+impl<K: Hash + Eq, V: Resident> fmt::Debug for Lookup<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lookup::Hit(lease) => f.debug_tuple("Hit").field(lease).finish(),
+            Lookup::Miss(vacancy) => f.debug_tuple("Miss").field(vacancy).finish(),
+        }
+    }
+}
+
+impl<K: Hash + Eq, V: Resident> fmt::Debug for TryLookup<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TryLookup::Hit(lease) => f.debug_tuple("Hit").field(lease).finish(),
+            TryLookup::Miss(vacancy) => f.debug_tuple("Miss").field(vacancy).finish(),
+            TryLookup::Busy => f.write_str("Busy"),
+        }
+    }
+}

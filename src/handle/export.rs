@@ -3,6 +3,7 @@
 
 use crate::handle::DevBox;
 use crate::heap::data::DeviceData;
+use std::fmt;
 use std::mem::ManuallyDrop;
 
 /// A handle as raw parts, for code that hapax cannot see. It is never freed by itself: dropped, the
@@ -52,5 +53,12 @@ impl<T: ?Sized + DeviceData> Exported<T> {
     /// touches it is over, or stands on streams that were noted with [`DevBox::on`] before the export.
     pub unsafe fn reclaim(self) -> DevBox<T> {
         ManuallyDrop::into_inner(self.0)
+    }
+}
+
+impl<T: ?Sized + DeviceData> fmt::Debug for Exported<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = format_args!("{:#x}", self.device_address());
+        f.debug_struct("Exported").field("device_address", &address).field("bytes", &self.bytes()).finish()
     }
 }

@@ -8,6 +8,7 @@ use crate::handle::state::{Evicted, InFlight, Ready, State, Uninit};
 use crate::heap::data::DeviceData;
 use crate::heap::page_locked::PageLocked;
 use crate::heap::sweep::Mark;
+use std::fmt;
 
 /// A handle that a copy is under way for, with the page-locked buffer that the copy owns.
 type Flying<T> = DevBox<T, InFlight<PageLocked<T>>>;
@@ -165,6 +166,15 @@ pub enum Landed<T: ?Sized + DeviceData> {
     Yes(DevBox<T>, PageLocked<T>),
     /// The copy is still under way.
     NotYet(Flying<T>),
+}
+
+impl<T: ?Sized + DeviceData> fmt::Debug for Landed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Landed::Yes(handle, operands) => f.debug_tuple("Yes").field(handle).field(operands).finish(),
+            Landed::NotYet(flying) => f.debug_tuple("NotYet").field(flying).finish(),
+        }
+    }
 }
 
 impl<T: ?Sized + DeviceData> DevBox<T> {

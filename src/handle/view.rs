@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::handle::{DevBox, bytes_of};
 use crate::heap::HeapInner;
 use crate::heap::data::DeviceData;
+use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
@@ -245,10 +246,27 @@ impl<'a> Window<'a> {
         Ok(Window { elements, ..self })
     }
 
+    fn fmt_as(&self, name: &str, bytes: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = format_args!("{:#x}", self.address);
+        f.debug_struct(name).field("device_address", &address).field("bytes", &bytes).finish_non_exhaustive()
+    }
+
     fn download_to<T: ?Sized + DeviceData>(self, to: &mut T) -> Result<(), Error> {
         if to.elements() != self.elements {
             return Err(Error::LengthMismatch { device_elements: self.elements, host_elements: to.elements() });
         }
         self.heap.read_blocking(self.address, to.as_bytes_mut(), self.stream)
+    }
+}
+
+impl<T: ?Sized + DeviceData> fmt::Debug for View<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.window.fmt_as("View", self.bytes(), f)
+    }
+}
+
+impl<T: ?Sized + DeviceData> fmt::Debug for ViewMut<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.window.fmt_as("ViewMut", self.bytes(), f)
     }
 }

@@ -4,6 +4,7 @@
 use crate::error::Error;
 use crate::heap::data::DeviceData;
 use crate::heap::{Heap, HeapInner};
+use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -171,5 +172,11 @@ impl HeapInner {
                 }
             }
         }
+    }
+}
+
+impl<T: ?Sized + DeviceData> fmt::Debug for PageLocked<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PageLocked").field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }

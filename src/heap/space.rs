@@ -288,8 +288,8 @@ impl Space {
     }
 
     fn parked_numbers(&self) -> impl Iterator<Item = u32> + '_ {
-        std::iter::successors(Some(self.parked.0), |&number| Some(self.spans[number as usize].next))
-            .take_while(|&number| number != NIL)
+        let some = |number: u32| (number != NIL).then_some(number);
+        std::iter::successors(some(self.parked.0), move |&number| some(self.spans[number as usize].next))
     }
 
     fn address(&self, offset: u64) -> u64 {

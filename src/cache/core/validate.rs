@@ -1,8 +1,8 @@
 //! Every invariant of the core, checked over the whole structure. For tests; O(entries log entries).
 
 use crate::cache::core::{Core, Place, Sum};
-use crate::cache::policy::Policy;
 use crate::cache::count::{Counts, PASSED, RETIRED};
+use crate::cache::policy::Policy;
 use crate::cache::slot::{Slot, Stored};
 use std::collections::HashSet;
 
