@@ -83,6 +83,7 @@ pub struct Cache<K: Hash + Eq, V: Resident> {
 /// # let _ = options;
 /// ```
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct CacheOptions {
     budget_bytes: u64,
     max_entries: usize,

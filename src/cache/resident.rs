@@ -39,34 +39,43 @@ use std::sync::Arc;
 /// |---|---|---|
 /// | `DevBox<T>` | [`View<T>`](View) | `DevBox<T, Evicted>` |
 /// | `(A, B)`, `(A, B, C)`, `(A, B, C, D)` | a tuple of their views | a tuple of what they hand back |
-pub trait Resident: sealed::Sealed {}
+#[diagnostic::on_unimplemented(
+    message = "a cache cannot hold `{Self}`",
+    label = "not a resident",
+    note = "a cache holds `DevBox<T>` that is Ready, and tuples of two to four residents; the trait is sealed"
+)]
+#[expect(private_bounds, reason = "how a resident is stored is nobody else's to call")]
+pub trait Resident: sealed::Sealed + Stores {}
 
 /// Spans whose last write may be pending.
 pub(crate) type Spans = SmallVec<[u32; 4]>;
 
 pub(crate) mod sealed {
-    use super::*;
+    use crate::cache::slot::Stored;
 
-    /// How a resident gets into a slot and out of it.
+    /// What a resident is to its lease, to its eviction, and in its slot.
     pub trait Sealed: Sized + Send {
         /// What a lease lends.
         type View<'a>;
         /// What eviction hands back.
         type Evicted: Send;
         type Raw: Stored;
-
-        fn is_of(&self, heap: &Arc<HeapInner>) -> bool;
-        /// Orders `stream` behind a pending write elsewhere, and notes it.
-        fn lend(&self, stream: &Stream) -> Result<(), Error>;
-        /// With its share of the heap, which goes on to what it evicts.
-        fn into_raw(self) -> (Arc<HeapInner>, Self::Raw);
-        fn from_raw(heap: Arc<HeapInner>, raw: Self::Raw) -> Self;
-        fn evicted(heap: Arc<HeapInner>, raw: Self::Raw) -> Self::Evicted;
-        fn free(evicted: Self::Evicted) -> Result<Freed, Error>;
-        fn view<'a>(heap: &'a Arc<HeapInner>, stream: &'a Stream, raw: <Self::Raw as Stored>::View) -> Self::View<'a>;
-        fn pending_spans(raw: &Self::Raw, spans: &mut Spans);
-        fn writes_passed(raw: &mut Self::Raw);
     }
+}
+
+/// How a resident gets into a slot and out of it.
+pub(crate) trait Stores: sealed::Sealed {
+    fn is_of(&self, heap: &Arc<HeapInner>) -> bool;
+    /// Orders `stream` behind a pending write elsewhere, and notes it.
+    fn lend(&self, stream: &Stream) -> Result<(), Error>;
+    /// With its share of the heap, which goes on to what it evicts.
+    fn into_raw(self) -> (Arc<HeapInner>, Self::Raw);
+    fn from_raw(heap: Arc<HeapInner>, raw: Self::Raw) -> Self;
+    fn evicted(heap: Arc<HeapInner>, raw: Self::Raw) -> Self::Evicted;
+    fn free(evicted: Self::Evicted) -> Result<Freed, Error>;
+    fn view<'a>(heap: &'a Arc<HeapInner>, stream: &'a Stream, raw: <Self::Raw as Stored>::View) -> Self::View<'a>;
+    fn pending_spans(raw: &Self::Raw, spans: &mut Spans);
+    fn writes_passed(raw: &mut Self::Raw);
 }
 
 impl<T: ?Sized + DeviceData> Resident for DevBox<T> {}
@@ -75,7 +84,9 @@ impl<T: ?Sized + DeviceData> sealed::Sealed for DevBox<T> {
     type View<'a> = View<'a, T>;
     type Evicted = DevBox<T, Evicted>;
     type Raw = RawDevBox<T>;
+}
 
+impl<T: ?Sized + DeviceData> Stores for DevBox<T> {
     fn is_of(&self, heap: &Arc<HeapInner>) -> bool {
         Arc::ptr_eq(self.heap(), heap)
     }
@@ -89,11 +100,11 @@ impl<T: ?Sized + DeviceData> sealed::Sealed for DevBox<T> {
     }
 
     fn from_raw(heap: Arc<HeapInner>, raw: RawDevBox<T>) -> Self {
-        raw.into_handle(heap, Ready::new())
+        raw.into_handle(heap, Ready::STATE)
     }
 
     fn evicted(heap: Arc<HeapInner>, raw: RawDevBox<T>) -> DevBox<T, Evicted> {
-        raw.into_handle(heap, Evicted::new())
+        raw.into_handle(heap, Evicted::STATE)
     }
 
     fn free(evicted: DevBox<T, Evicted>) -> Result<Freed, Error> {
@@ -142,13 +153,18 @@ impl<T: ?Sized + DeviceData> Stored for RawDevBox<T> {
 
 macro_rules! bundle {
     ($($part:ident $at:tt),*) => {
+        #[diagnostic::do_not_recommend]
         impl<$($part: Resident),*> Resident for ($($part,)*) {}
 
+        #[diagnostic::do_not_recommend]
         impl<$($part: Resident),*> sealed::Sealed for ($($part,)*) {
             type View<'a> = ($($part::View<'a>,)*);
             type Evicted = ($($part::Evicted,)*);
             type Raw = ($($part::Raw,)*);
+        }
 
+        #[diagnostic::do_not_recommend]
+        impl<$($part: Resident),*> Stores for ($($part,)*) {
             fn is_of(&self, heap: &Arc<HeapInner>) -> bool {
                 $(self.$at.is_of(heap))&&*
             }
@@ -195,6 +211,7 @@ macro_rules! bundle {
             }
         }
 
+        #[diagnostic::do_not_recommend]
         impl<$($part: Stored),*> Stored for ($($part,)*) {
             type View = ($($part::View,)*);
 

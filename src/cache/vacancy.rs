@@ -12,7 +12,6 @@ use crate::handle::state::Uninit;
 use crate::heap::data::DeviceData;
 use std::fmt;
 use std::hash::Hash;
-use std::marker::PhantomData;
 use std::time::Instant;
 
 /// What [`Cache::lookup`] found.
@@ -71,14 +70,16 @@ struct Hold<'c, K: Hash + Eq, V: Resident> {
     reserved: Option<u64>,
     opened: Instant,
     cost_ns: Option<u64>,
-    /// Stays on its thread.
-    not_send: PhantomData<*const ()>,
+    _bound: OneThread,
 }
+
+/// Keeps a vacancy on the thread that others wait for: a raw pointer, of which there is none, is not `Send`.
+struct OneThread([*const (); 0]);
 
 impl<'c, K: Hash + Eq, V: Resident> Vacancy<'c, K, V> {
     pub(crate) fn new(cache: &'c Cache<K, V>, stream: &'c Stream, slot: u32) -> Self {
-        let (opened, not_send) = (Instant::now(), PhantomData);
-        Vacancy { hold: Hold { cache, stream, slot, reserved: None, opened, cost_ns: None, not_send } }
+        let (opened, _bound) = (Instant::now(), OneThread([]));
+        Vacancy { hold: Hold { cache, stream, slot, reserved: None, opened, cost_ns: None, _bound } }
     }
 
     /// What the value costs to make again, for cost-aware policies; `get_or_try_insert_with` measures it if not given.

@@ -66,7 +66,7 @@ impl Heap {
     #[track_caller]
     pub fn alloc<T: DeviceData>(&self) -> Result<DevBox<T, Uninit>, Error> {
         let block = self.inner().alloc(1, (size_of::<T>(), align_of::<T>()), Location::caller())?;
-        Ok(DevBox::new(block, Uninit::new(), 1))
+        Ok(DevBox::new(block, Uninit::STATE, 1))
     }
 
     /// Allocates room for `elements` of `T`; 0 of them take no memory and make no driver call.
@@ -81,7 +81,7 @@ impl Heap {
         [T]: DeviceData,
     {
         let block = self.inner().alloc(elements, (size_of::<T>(), align_of::<T>()), Location::caller())?;
-        Ok(DevBox::new(block, Uninit::new(), elements))
+        Ok(DevBox::new(block, Uninit::STATE, elements))
     }
 }
 

@@ -50,21 +50,15 @@ impl<O: Send + 'static> State for InFlight<O> {}
 impl<O: Send + 'static> sealed::Sealed for InFlight<O> {}
 
 impl Uninit {
-    pub(crate) fn new() -> Self {
-        Uninit(())
-    }
+    pub(crate) const STATE: Self = Uninit(());
 }
 
 impl Ready {
-    pub(crate) fn new() -> Self {
-        Ready(())
-    }
+    pub(crate) const STATE: Self = Ready(());
 }
 
 impl Evicted {
-    pub(crate) fn new() -> Self {
-        Evicted(())
-    }
+    pub(crate) const STATE: Self = Evicted(());
 }
 
 impl<O: Send + 'static> InFlight<O> {

@@ -21,7 +21,7 @@ impl<T: ?Sized + DeviceData> DevBox<T, Uninit> {
     pub fn upload_from(self, from: &T) -> Result<DevBox<T>, Returned<Self>> {
         let copied = self.check_elements(from.elements()).and_then(|()| self.block.write_blocking(from.as_bytes()));
         match copied {
-            Ok(()) => Ok(self.into_state(Ready::new()).1),
+            Ok(()) => Ok(self.into_state(Ready::STATE).1),
             Err(error) => Err(Returned::new(self, error)),
         }
     }
@@ -71,7 +71,7 @@ impl<T: ?Sized + DeviceData> DevBox<T, Uninit> {
         let bytes = self.bytes() as usize;
         let put = self.block.lend_mut(stream).and_then(|()| self.block.zero_on(bytes, stream));
         match put {
-            Ok(()) => Ok(self.into_state(Ready::new()).1),
+            Ok(()) => Ok(self.into_state(Ready::STATE).1),
             Err(error) => Err(Returned::new(self, error)),
         }
     }
@@ -89,7 +89,7 @@ impl<T: ?Sized + DeviceData> DevBox<T, Uninit> {
         }
         self.block.note(stream);
         self.block.wrote(stream, None);
-        Ok(self.into_state(Ready::new()).1)
+        Ok(self.into_state(Ready::STATE).1)
     }
 
     /// The device address, for the kernel that fills the memory before [`written_on`](DevBox::written_on).
@@ -132,7 +132,7 @@ impl<T: ?Sized + DeviceData> Flying<T> {
     /// [`Error::WrongDevice`], [`Error::DeviceLost`] or [`Error::Device`]; the handle comes back, still in flight.
     pub fn ready_on(mut self, stream: &Stream) -> Result<DevBox<T>, Returned<Self>> {
         match self.order(stream) {
-            Ok(()) => Ok(self.into_state(Ready::new()).1), // the state's drop parks the operands
+            Ok(()) => Ok(self.into_state(Ready::STATE).1), // the state's drop parks the operands
             Err(error) => Err(Returned::new(self, error)),
         }
     }
@@ -154,7 +154,7 @@ impl<T: ?Sized + DeviceData> Flying<T> {
     fn land(mut self) -> (DevBox<T>, PageLocked<T>) {
         let stream = self.state.flight().mark.stream.clone();
         self.block.passed(&stream);
-        let (state, handle) = self.into_state(Ready::new());
+        let (state, handle) = self.into_state(Ready::STATE);
         (handle, state.land())
     }
 }
@@ -226,7 +226,7 @@ impl<T: ?Sized + DeviceData> DevBox<T, Evicted> {
     /// [`Error::WrongDevice`], [`Error::DeviceLost`] or [`Error::Device`]; the handle comes back.
     pub fn revive(self, stream: &Stream) -> Result<DevBox<T>, Returned<Self>> {
         match self.block.lend(stream) {
-            Ok(()) => Ok(self.into_state(Ready::new()).1),
+            Ok(()) => Ok(self.into_state(Ready::STATE).1),
             Err(error) => Err(Returned::new(self, error)),
         }
     }

@@ -26,12 +26,14 @@ use std::sync::Arc;
 /// # handle.free()?;
 /// # Ok::<(), hapax::Error>(())
 /// ```
+#[must_use = "a view that is not used orders and notes its stream for nothing"]
 pub struct View<'a, T: ?Sized + DeviceData> {
     window: Window<'a>,
     of: PhantomData<(&'a (), fn() -> *const T)>,
 }
 
 /// An exclusive view of device memory, lent to one stream, for kernels that write.
+#[must_use = "a view that is not used orders and notes its stream for nothing"]
 pub struct ViewMut<'a, T: ?Sized + DeviceData> {
     window: Window<'a>,
     of: PhantomData<(&'a mut (), fn() -> *const T)>,

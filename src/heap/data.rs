@@ -28,77 +28,86 @@ use bytemuck::Pod;
     label = "not plain old data",
     note = "device memory holds `bytemuck::Pod` types that are Send and Sync, and slices of them: no references, no `bool`, no `String`, no padding"
 )]
-pub trait DeviceData: sealed::Sealed + 'static {}
+#[expect(private_bounds, reason = "how bytes are seen is nobody else's to call")]
+pub trait DeviceData: sealed::Sealed + Bytes + 'static {}
 
 impl<T: Pod + Send + Sync> DeviceData for T {}
 impl<T: Pod + Send + Sync> DeviceData for [T] {}
 
 pub(crate) mod sealed {
-    use super::*;
+    use bytemuck::Pod;
 
     pub trait Sealed {
+        /// Itself, or the element of a slice.
         type Element: Pod + Send + Sync;
-
-        fn elements(&self) -> usize;
-        fn as_bytes(&self) -> &[u8];
-        fn as_bytes_mut(&mut self) -> &mut [u8];
-        /// `bytes` holds exactly `elements`, aligned.
-        fn of_bytes(bytes: &[u8], elements: usize) -> &Self;
-        fn of_bytes_mut(bytes: &mut [u8], elements: usize) -> &mut Self;
     }
 
     impl<T: Pod + Send + Sync> Sealed for T {
         type Element = T;
-
-        fn elements(&self) -> usize {
-            1
-        }
-
-        fn as_bytes(&self) -> &[u8] {
-            bytemuck::bytes_of(self)
-        }
-
-        fn as_bytes_mut(&mut self) -> &mut [u8] {
-            bytemuck::bytes_of_mut(self)
-        }
-
-        fn of_bytes(bytes: &[u8], _: usize) -> &Self {
-            bytemuck::from_bytes(bytes)
-        }
-
-        fn of_bytes_mut(bytes: &mut [u8], _: usize) -> &mut Self {
-            bytemuck::from_bytes_mut(bytes)
-        }
     }
 
     impl<T: Pod + Send + Sync> Sealed for [T] {
         type Element = T;
+    }
+}
 
-        fn elements(&self) -> usize {
-            self.len()
-        }
+/// Values and slices as bytes.
+pub(crate) trait Bytes {
+    fn elements(&self) -> usize;
+    fn as_bytes(&self) -> &[u8];
+    fn as_bytes_mut(&mut self) -> &mut [u8];
+    /// `bytes` holds exactly `elements`, aligned.
+    fn of_bytes(bytes: &[u8], elements: usize) -> &Self;
+    fn of_bytes_mut(bytes: &mut [u8], elements: usize) -> &mut Self;
+}
 
-        fn as_bytes(&self) -> &[u8] {
-            bytemuck::cast_slice(self)
-        }
-
-        fn as_bytes_mut(&mut self) -> &mut [u8] {
-            bytemuck::cast_slice_mut(self)
-        }
-
-        fn of_bytes(bytes: &[u8], elements: usize) -> &Self {
-            if size_of::<T>() == 0 { zero_sized(elements) } else { bytemuck::cast_slice(bytes) }
-        }
-
-        fn of_bytes_mut(bytes: &mut [u8], elements: usize) -> &mut Self {
-            if size_of::<T>() == 0 { zero_sized(elements) } else { bytemuck::cast_slice_mut(bytes) }
-        }
+impl<T: Pod + Send + Sync> Bytes for T {
+    fn elements(&self) -> usize {
+        1
     }
 
-    /// No bytes tell how many zero-sized elements there are. A box of them allocates nothing, so
-    /// leaking it leaks nothing.
-    fn zero_sized<T: Pod>(elements: usize) -> &'static mut [T] {
-        debug_assert_eq!(size_of::<T>(), 0);
-        Box::leak(vec![T::zeroed(); elements].into_boxed_slice())
+    fn as_bytes(&self) -> &[u8] {
+        bytemuck::bytes_of(self)
     }
+
+    fn as_bytes_mut(&mut self) -> &mut [u8] {
+        bytemuck::bytes_of_mut(self)
+    }
+
+    fn of_bytes(bytes: &[u8], _: usize) -> &Self {
+        bytemuck::from_bytes(bytes)
+    }
+
+    fn of_bytes_mut(bytes: &mut [u8], _: usize) -> &mut Self {
+        bytemuck::from_bytes_mut(bytes)
+    }
+}
+
+impl<T: Pod + Send + Sync> Bytes for [T] {
+    fn elements(&self) -> usize {
+        self.len()
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(self)
+    }
+
+    fn as_bytes_mut(&mut self) -> &mut [u8] {
+        bytemuck::cast_slice_mut(self)
+    }
+
+    fn of_bytes(bytes: &[u8], elements: usize) -> &Self {
+        if size_of::<T>() == 0 { zero_sized(elements) } else { bytemuck::cast_slice(bytes) }
+    }
+
+    fn of_bytes_mut(bytes: &mut [u8], elements: usize) -> &mut Self {
+        if size_of::<T>() == 0 { zero_sized(elements) } else { bytemuck::cast_slice_mut(bytes) }
+    }
+}
+
+/// No bytes tell how many zero-sized elements there are. A box of them allocates nothing, so
+/// leaking it leaks nothing.
+fn zero_sized<T: Pod>(elements: usize) -> &'static mut [T] {
+    debug_assert_eq!(size_of::<T>(), 0);
+    Box::leak(vec![T::zeroed(); elements].into_boxed_slice())
 }

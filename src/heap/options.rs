@@ -18,6 +18,7 @@ use std::sync::Arc;
 /// # let _ = options;
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct HeapOptions {
     pub(crate) limit_bytes: u64,
     pub(crate) granule_bytes: u64,

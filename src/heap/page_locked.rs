@@ -25,6 +25,7 @@ use std::sync::Arc;
 /// assert_eq!(staging.len(), 3);
 /// # Ok::<(), hapax::Error>(())
 /// ```
+#[must_use = "a buffer that is not used goes back to its heap"]
 pub struct PageLocked<T: ?Sized + DeviceData> {
     heap: Arc<HeapInner>,
     /// `None`: no bytes.

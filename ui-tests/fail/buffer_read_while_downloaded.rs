@@ -9,5 +9,6 @@ fn main() -> Result<(), Error> {
     let handle = heap.alloc_slice::<u8>(4)?.upload_from(b"ret\0")?;
     let flying = handle.download(staging, &stream)?;
     assert_eq!(staging[0], b'r');
+    assert_eq!(flying.wait()?.1[0], b'r');
     Ok(())
 }

@@ -1,7 +1,7 @@
-// expect: E0512
+// expect: E0080
 // Padding bytes are uninitialised: copying them to a device would read them.
-use hapax::{Error, Heap, HeapOptions, HostDevice};
 use bytemuck::{Pod, Zeroable};
+use hapax::{Error, Heap, HeapOptions, HostDevice};
 
 #[derive(Clone, Copy, Pod, Zeroable)] #[repr(C)] struct Launch(u32, u16);
 

@@ -1,6 +1,6 @@
 // expect: lint:unused_must_use
 // What `remove` takes out is the caller's.
-use hapax::{Error, Heap, HeapOptions, HostDevice, Removed, VramCache};
+use hapax::{Error, Heap, HeapOptions, HostDevice, VramCache};
 
 #[deny(unused_must_use)]
 fn main() -> Result<(), Error> {

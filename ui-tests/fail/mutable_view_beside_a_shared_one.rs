@@ -6,9 +6,9 @@ fn main() -> Result<(), Error> {
     let heap = Heap::new(HostDevice::new(), HeapOptions::new(1 << 20))?;
     let stream = heap.new_stream()?;
     let mut handle = heap.alloc_slice::<u8>(4)?.upload_from(b"ret\0")?;
-    let mut other = heap.alloc_slice::<u8>(4)?.upload_from(b"nop\0")?;
     let reads = handle.on(&stream)?;
-    let writes = handle.on_mut(&stream)?;
-    assert_eq!(reads.len(), writes.len());
+    let other = handle.on_mut(&stream)?;
+    assert_eq!(reads.len(), other.len());
+    assert_eq!(handle.on_mut(&stream)?.len(), 4);
     Ok(())
 }

@@ -5,7 +5,6 @@ use hapax::{Error, Heap, HeapOptions, HostDevice};
 fn main() -> Result<(), Error> {
     let heap = Heap::new(HostDevice::new(), HeapOptions::new(1 << 20))?;
     let handle = heap.alloc_slice::<u8>(4)?.upload_from(b"ret\0")?;
-    let bytes = handle.bytes();
     handle.free()?;
     assert_eq!(handle.bytes(), 4);
     Ok(())

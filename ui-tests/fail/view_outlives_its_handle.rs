@@ -6,7 +6,6 @@ fn main() -> Result<(), Error> {
     let heap = Heap::new(HostDevice::new(), HeapOptions::new(1 << 20))?;
     let stream = heap.new_stream()?;
     let handle = heap.alloc_slice::<u8>(4)?.upload_from(b"ret\0")?;
-    let other = heap.alloc_slice::<u8>(4)?.upload_from(b"nop\0")?;
     let view = handle.on(&stream)?;
     handle.free()?;
     assert_eq!(view.len(), 4);

@@ -8,6 +8,7 @@ fn main() -> Result<(), Error> {
     let staging = heap.page_locked_slice::<u8>(4)?;
     let handle = heap.alloc_slice::<u8>(4)?.upload_from(b"ret\0")?;
     let flying = handle.download(staging, &stream)?;
+    assert_eq!(flying.len(), 4);
     assert_eq!(flying.wait()?.1[0], b'r');
     Ok(())
 }

@@ -7,6 +7,6 @@ fn main() -> Result<(), Error> {
     let stream = heap.new_stream()?;
     let handle = heap.alloc_slice::<u8>(4)?.upload_from(b"ret\0")?;
     let view = handle.on(&stream)?;
-    assert_eq!(view.cast::<i8>()?.len(), 4);
+    let _flags = view.cast::<i8>();
     Ok(())
 }

@@ -6,8 +6,7 @@ fn main() -> Result<(), Error> {
     let heap = Heap::new(HostDevice::new(), HeapOptions::new(1 << 20))?;
     let cache: VramCache<u8, [u8]> = VramCache::new(&heap, 1 << 16)?;
     let handle = heap.alloc_slice::<u8>(4)?.upload_from(b"ret\0")?;
-    let other = heap.alloc_slice::<u8>(4)?.upload_from(b"nop\0")?;
     cache.insert(1, handle)?.free_all()?;
-    cache.insert(2, other)?.free_all()?;
+    cache.insert(2, heap.alloc_slice(4)?.upload_from(b"nop\0")?)?.free_all()?;
     Ok(())
 }

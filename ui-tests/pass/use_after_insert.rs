@@ -4,11 +4,11 @@ use hapax::{Error, Heap, HeapOptions, HostDevice, VramCache};
 
 fn main() -> Result<(), Error> {
     let heap = Heap::new(HostDevice::new(), HeapOptions::new(1 << 20))?;
-    let stream = heap.new_stream()?;
     let cache: VramCache<u8, [u8]> = VramCache::new(&heap, 1 << 16)?;
     let handle = heap.alloc_slice::<u8>(4)?.upload_from(b"ret\0")?;
     let mut back = [0; 4];
     cache.insert(1, handle)?.free_all()?;
-    cache.get(&1, &stream)?.expect("resident").download_to(&mut back)?;
+    cache.get(&1, &heap.new_stream()?)?.expect("resident").download_to(&mut back)?;
+    assert_eq!(&back, b"ret\0");
     Ok(())
 }

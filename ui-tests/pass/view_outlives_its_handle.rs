@@ -6,9 +6,8 @@ fn main() -> Result<(), Error> {
     let heap = Heap::new(HostDevice::new(), HeapOptions::new(1 << 20))?;
     let stream = heap.new_stream()?;
     let handle = heap.alloc_slice::<u8>(4)?.upload_from(b"ret\0")?;
-    let other = heap.alloc_slice::<u8>(4)?.upload_from(b"nop\0")?;
     let view = handle.on(&stream)?;
-    other.free()?;
+    handle.download_to(&mut [0; 4])?;
     assert_eq!(view.len(), 4);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use crate::cache::flight::Patience;
 use crate::cache::index::Found;
-use crate::cache::loom_models::{LARGE, Ledger, SMALL, Switches, Went, World, explore, spawn};
+use crate::cache::loom_models::{LARGE, Ledger, Looked, SMALL, Switches, Went, World, explore, spawn};
 use crate::device::stream::StreamSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
@@ -13,10 +13,7 @@ fn loom_of_two_lookups_one_fills_and_the_other_hits() {
         let world = World::new();
         let other = spawn(&world, |world| world.lookup_or_fill('a', LARGE));
         let went = world.lookup_or_fill('a', LARGE);
-        assert!(matches!(
-            (went, other.join().unwrap()),
-            (Went::Hit, Went::Filled) | (Went::Filled, Went::Hit)
-        ));
+        assert!(matches!((went, other.join().unwrap()), (Went::Hit, Went::Filled) | (Went::Filled, Went::Hit)));
         world.finish();
     });
 }
@@ -39,9 +36,8 @@ fn loom_a_vacancy_given_up_goes_to_who_waits() {
     explore(Switches::Unbounded, || {
         let world = World::new();
         let gives_up = spawn(&world, |world| match world.lookup('a').unwrap() {
-            Found::Miss(slot) => world.index.close(slot),
-            Found::Hit(hit) => world.read_and_release(hit),
-            Found::Busy => unreachable!("it waits"),
+            Looked::Miss(slot) => world.index.close(slot),
+            Looked::Hit(lease) => world.read_and_release(lease),
         });
         assert_ne!(world.lookup_or_fill('a', LARGE), Went::WouldDeadlock);
         gives_up.join().unwrap();
@@ -56,12 +52,11 @@ fn loom_a_panic_of_a_filler_gives_its_vacancy_and_its_bytes_to_who_waits() {
         let world = World::with_a(SMALL);
         let panics = spawn(&world, |world| {
             let panicked = catch_unwind(AssertUnwindSafe(|| match world.lookup('b').unwrap() {
-                Found::Miss(slot) => {
+                Looked::Miss(slot) => {
                     let _held = Reserved::new(world, slot, LARGE);
                     resume_unwind(Box::new("a compiler panics")); // without the hook's message
                 }
-                Found::Hit(hit) => world.read_and_release(hit),
-                Found::Busy => unreachable!("it waits"),
+                Looked::Hit(lease) => world.read_and_release(lease),
             }));
             panicked.is_err()
         });
@@ -81,7 +76,7 @@ fn loom_a_lookup_that_does_not_wait_is_busy_at_most_while_another_fills() {
         let world = World::new();
         let fills = spawn(&world, |world| world.lookup_or_fill('a', LARGE));
         match world.index.lookup(&'a', StreamSet::EMPTY, Patience::Never).unwrap() {
-            Found::Hit(hit) => world.read_and_release(hit),
+            Found::Hit(hit) => world.read_and_release(hit.into()),
             Found::Miss(slot) => world.index.close(slot),
             Found::Busy => {}
         }
@@ -132,6 +127,19 @@ fn loom_a_cycle_of_two_fillers_over_two_caches_is_refused_once() {
     });
 }
 
+/// The one that waited is still on its way out, but its filler is done and may wait for it in turn.
+#[test]
+fn loom_who_has_filled_may_wait_for_who_waited() {
+    explore(Switches::Unbounded, || {
+        let world = World::new();
+        let other = spawn(&world, |world| fill_needing((world, 'b'), (world, 'a')));
+        let first = world.lookup_or_fill('a', SMALL / 2);
+        let second = world.lookup_or_fill('b', SMALL / 2);
+        assert!(![first, second, other.join().unwrap()].contains(&Went::WouldDeadlock));
+        world.finish();
+    });
+}
+
 #[test]
 fn loom_a_cycle_of_three_fillers_is_refused_once() {
     explore(Switches::AtMost(2), || {
@@ -149,17 +157,16 @@ fn loom_a_cycle_of_three_fillers_is_refused_once() {
 /// Fills `one`, and while it has the vacancy needs `other`; without that it fills all the same.
 fn fill_needing(one: (&World, char), other: (&World, char)) -> Went {
     match one.0.lookup(one.1).unwrap() {
-        Found::Miss(slot) => {
+        Looked::Miss(slot) => {
             let went = other.0.lookup_or_fill(other.1, SMALL / 2);
-            let hit = one.0.fill(slot, SMALL / 2).expect("all of them fit");
-            one.0.read_and_release(hit);
+            let lease = one.0.fill(slot, SMALL / 2).expect("all of them fit");
+            one.0.read_and_release(lease);
             went
         }
-        Found::Hit(hit) => {
-            one.0.read_and_release(hit);
+        Looked::Hit(lease) => {
+            one.0.read_and_release(lease);
             other.0.lookup_or_fill(other.1, SMALL / 2)
         }
-        Found::Busy => unreachable!("it waits"),
     }
 }
 

@@ -43,6 +43,20 @@ enum Switches {
 
 /// Checks `model` in all executions, and tells how many there are.
 fn explore(switches: Switches, model: impl Fn() + Send + Sync + 'static) {
+    tell(switches, || executions(switches, model));
+}
+
+/// Says how many executions there were, and how long they took.
+fn tell(switches: Switches, check: impl FnOnce() -> usize) {
+    let start = Instant::now();
+    let executions = check();
+    let thread = std::thread::current();
+    let name = thread.name().expect("tests run on named threads").trim_start_matches("cache::loom_models::");
+    println!("{name}: {executions} executions in {:.1?}, {switches:?}", start.elapsed());
+}
+
+/// Checks `model` in all executions; their number.
+fn executions(switches: Switches, model: impl Fn() + Send + Sync + 'static) -> usize {
     planted::plant_from_environment();
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = match switches {
@@ -57,14 +71,11 @@ fn explore(switches: Switches, model: impl Fn() + Send + Sync + 'static) {
     builder.location = false;
     let executions = Arc::new(AtomicUsize::new(0));
     let counted = executions.clone();
-    let start = Instant::now();
     builder.check(move || {
         counted.fetch_add(1, Relaxed);
         model();
     });
-    let thread = std::thread::current();
-    let test = thread.name().and_then(|name| name.rsplit("::").next()).unwrap_or("?").to_owned();
-    println!("{test}: {} executions in {:.1?}, {switches:?}", executions.load(Relaxed), start.elapsed());
+    executions.load(Relaxed)
 }
 
 const BUDGET_BYTES: u64 = 100;
@@ -142,6 +153,19 @@ impl Ledger {
     }
 }
 
+/// A lease that can go to another thread of the model, as an `OwnedLease` does.
+#[derive(Debug, Clone, Copy)]
+struct Leased {
+    slot: u32,
+    id: usize,
+}
+
+/// What a lookup that waits found.
+enum Looked {
+    Hit(Leased),
+    Miss(u32),
+}
+
 /// How a `lookup_or_fill` went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Went {
@@ -175,22 +199,21 @@ impl World {
         world
     }
 
-    /// A lease of a resident entry, which `release` ends.
-    fn lease(&self, key: char) -> Option<Hit<usize>> {
-        self.index.get(&key, StreamSet::EMPTY)
+    /// A lease of a resident entry, which `read_and_release` ends.
+    fn lease(&self, key: char) -> Option<Leased> {
+        self.index.get(&key, StreamSet::EMPTY).map(Leased::from)
     }
 
-    fn read_and_release(&self, hit: Hit<usize>) {
-        self.ledger.read(hit.view);
-        self.index.release(hit.slot);
+    fn read_and_release(&self, lease: Leased) {
+        self.ledger.read(lease.id);
+        self.index.release(lease.slot);
     }
 
     /// Leases, reads and releases, if the key is resident.
     fn read(&self, key: char) -> bool {
-        let hit = self.lease(key);
-        let found = hit.is_some();
-        hit.into_iter().for_each(|hit| self.read_and_release(hit));
-        found
+        let lease = self.lease(key);
+        lease.into_iter().for_each(|lease| self.read_and_release(lease));
+        lease.is_some()
     }
 
     fn insert(&self, key: char, bytes: u64) -> bool {
@@ -234,37 +257,40 @@ impl World {
     }
 
     /// The key's vacancy, if nothing is resident and nobody fills it. Waits for other fillers.
-    fn lookup(&self, key: char) -> Result<Found<usize>, Error> {
-        self.index.lookup(&key, StreamSet::EMPTY, Patience::Forever)
+    fn lookup(&self, key: char) -> Result<Looked, Error> {
+        match self.index.lookup(&key, StreamSet::EMPTY, Patience::Forever)? {
+            Found::Hit(hit) => Ok(Looked::Hit(hit.into())),
+            Found::Miss(slot) => Ok(Looked::Miss(slot)),
+            Found::Busy => panic!("an endless wait ended without a hit or a miss"),
+        }
     }
 
     /// Uses the entry, filling it if it is missing.
     fn lookup_or_fill(&self, key: char, bytes: u64) -> Went {
         match self.lookup(key) {
-            Ok(Found::Hit(hit)) => {
-                self.read_and_release(hit);
+            Ok(Looked::Hit(lease)) => {
+                self.read_and_release(lease);
                 Went::Hit
             }
-            Ok(Found::Miss(slot)) => match self.fill(slot, bytes) {
-                Some(hit) => {
-                    self.read_and_release(hit);
+            Ok(Looked::Miss(slot)) => match self.fill(slot, bytes) {
+                Some(lease) => {
+                    self.read_and_release(lease);
                     Went::Filled
                 }
                 None => Went::Refused,
             },
-            Ok(Found::Busy) => panic!("an endless wait ended without a hit or a miss"),
             Err(Error::WouldDeadlock) => Went::WouldDeadlock,
             Err(error) => panic!("{error}"),
         }
     }
 
     /// Reserves, allocates and commits as a filler does; without room it gives the vacancy up.
-    fn fill(&self, slot: u32, bytes: u64) -> Option<Hit<usize>> {
+    fn fill(&self, slot: u32, bytes: u64) -> Option<Leased> {
         match self.index.reserve(bytes) {
             Ok(removed) => {
                 self.take_all(removed);
                 let token = self.ledger.make(bytes);
-                Some(self.index.commit(slot, token, bytes, 0, StreamSet::EMPTY))
+                Some(self.index.commit(slot, token, bytes, 0, StreamSet::EMPTY).into())
             }
             Err(_) => {
                 self.index.close(slot);
@@ -302,6 +328,12 @@ impl World {
         self.index.validate();
         let figures = self.index.figures();
         assert_eq!((figures.resident.entries, figures.retired.entries), (0, 0), "entries are left");
+    }
+}
+
+impl From<Hit<'_, usize>> for Leased {
+    fn from(hit: Hit<'_, usize>) -> Self {
+        Leased { slot: hit.slot, id: hit.view }
     }
 }
 

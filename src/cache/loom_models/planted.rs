@@ -9,7 +9,7 @@ use std::process::Command;
 
 const VARIABLE: &str = "HAPAX_PLANTED_BUG";
 
-const BUGS: [Bug; 8] = [
+const BUGS: [Bug; 9] = [
     Bug::LeaseOutsideLock,
     Bug::IgnoredLease,
     Bug::RelaxedRelease,
@@ -18,6 +18,7 @@ const BUGS: [Bug; 8] = [
     Bug::SlotReused,
     Bug::BudgetRace,
     Bug::LockOrder,
+    Bug::RelaxedShare,
 ];
 
 /// In a process of `assert_caught`'s, plants its bug.
@@ -28,6 +29,55 @@ pub(super) fn plant_from_environment() {
 
 const DATA_RACE: &str = "Causality violation: Concurrent read and write accesses";
 const DEADLOCK: &str = "deadlock; threads";
+
+#[test]
+fn loom_a_lease_taken_outside_of_the_lock_is_caught() {
+    assert_caught(Bug::LeaseOutsideLock, "residents::loom_a_leased_entry_is_not_evicted", DATA_RACE);
+}
+
+#[test]
+fn loom_an_eviction_that_ignores_leases_is_caught() {
+    assert_caught(Bug::IgnoredLease, "residents::loom_a_lease_shared_between_threads_holds_until_the_last", DATA_RACE);
+}
+
+#[test]
+fn loom_a_release_that_orders_nothing_is_caught() {
+    assert_caught(Bug::RelaxedRelease, "residents::loom_a_leased_entry_is_not_evicted", DATA_RACE);
+}
+
+#[test]
+fn loom_a_retired_entry_queued_twice_is_caught() {
+    let words = "a retired entry stays until it is collected";
+    assert_caught(Bug::DoubleReturn, "residents::loom_two_late_releases_queue_a_retired_entry_once", words);
+}
+
+#[test]
+fn loom_a_lost_wake_up_is_caught() {
+    assert_caught(Bug::LostWakeUp, "fills::loom_of_two_lookups_one_fills_and_the_other_hits", DEADLOCK);
+}
+
+#[test]
+fn loom_a_release_that_trusts_its_slot_is_caught() {
+    let words = "slot 0 is at (queued, aside, passed) = (true, true, false)";
+    assert_caught(Bug::SlotReused, "residents::loom_a_passed_entry_is_released_used_and_evicted_at_once", words);
+}
+
+#[test]
+fn loom_room_used_after_the_lock_was_let_go_is_caught() {
+    let words = "120 bytes used of a budget of 100";
+    assert_caught(Bug::BudgetRace, "residents::loom_two_inserts_and_an_onlooker_stay_within_the_budget", words);
+}
+
+#[test]
+fn loom_two_locks_in_the_wrong_order_are_caught() {
+    assert_caught(Bug::LockOrder, "fills::loom_a_vacancy_given_up_goes_to_who_waits", DEADLOCK);
+}
+
+#[test]
+fn loom_a_share_that_misses_leases_is_caught() {
+    let words = "they are being forgotten";
+    assert_caught(Bug::RelaxedShare, "residents::loom_a_lease_is_shared_while_another_thread_uses_the_entry", words);
+}
 
 /// The test of this path passes; with the bug it must fail, and say so in these words.
 fn assert_caught(bug: Bug, test: &str, words: &str) {

@@ -1,6 +1,6 @@
 //! Leases against whatever makes room: eviction, removal, retirement, a smaller budget.
 
-use crate::cache::loom_models::{BUDGET_BYTES, LARGE, SMALL, Switches, World, explore, spawn};
+use crate::cache::loom_models::{BUDGET_BYTES, LARGE, Leased, SMALL, Switches, World, explore, spawn};
 use std::rc::Rc;
 
 #[test]
@@ -48,6 +48,21 @@ fn loom_a_lease_shared_between_threads_holds_until_the_last() {
         world.insert('b', LARGE);
         users.into_iter().for_each(|user| user.join().unwrap());
         assert!(world.insert('c', LARGE), "all leases have ended");
+        world.finish();
+    });
+}
+
+/// A clone is counted without the lock, whatever another thread takes and gives back meanwhile.
+#[test]
+fn loom_a_lease_is_shared_while_another_thread_uses_the_entry() {
+    explore(Switches::AtMost(3), || {
+        let world = World::with_a(LARGE);
+        let lease = world.lease('a').unwrap();
+        let user = spawn(&world, |world| (0..3).for_each(|_| assert!(world.read('a'))));
+        world.index.share(lease.slot);
+        world.read_and_release(lease);
+        world.read_and_release(lease);
+        user.join().unwrap();
         world.finish();
     });
 }
@@ -180,6 +195,35 @@ fn loom_two_inserts_and_an_onlooker_stay_within_the_budget() {
     });
 }
 
+/// Owned leases: each thread gives its lease back, then its share of the cache, and the last share drains.
+/// loom's `Arc`, which it follows; the public types have std's.
+#[test]
+fn loom_whoever_has_the_last_share_drains_everything() {
+    struct Ending(Rc<World>);
+
+    impl Drop for Ending {
+        fn drop(&mut self) {
+            self.0.finish();
+        }
+    }
+
+    explore(Switches::Unbounded, || {
+        let world = World::with_a(SMALL);
+        assert!(world.insert('b', SMALL));
+        let (a, b) = (world.lease('a').unwrap(), world.lease('b').unwrap());
+        world.retire('b');
+        let share = loom::sync::Arc::new(Ending(world));
+        let other = share.clone();
+        let user = loom::thread::spawn(move || {
+            other.0.read_and_release(a);
+            drop(other);
+        });
+        share.0.read_and_release(b);
+        drop(share);
+        user.join().unwrap();
+    });
+}
+
 /// `drain` ends a cache whose leases may go on: what they hold stays.
 #[test]
 fn loom_draining_leaves_what_is_leased() {
@@ -194,7 +238,7 @@ fn loom_draining_leaves_what_is_leased() {
 }
 
 /// An entry, leased and passed over by an eviction that was refused.
-fn passed_over() -> (Rc<World>, crate::cache::index::Hit<usize>) {
+fn passed_over() -> (Rc<World>, Leased) {
     let world = World::with_a(LARGE);
     let hit = world.lease('a').unwrap();
     assert!(!world.insert('b', LARGE));
