@@ -105,6 +105,9 @@ impl Block {
     /// `stream` will write the block, which nobody else uses: orders it behind all earlier uses.
     pub(crate) fn lend_mut(&mut self, stream: &Stream) -> Result<(), Error> {
         stream.check_device(&self.heap().device)?;
+        if self.span == NO_SPAN {
+            return Ok(());
+        }
         stream.wait_for_streams(self.notes())?;
         self.note(stream);
         self.wrote(stream, None);
@@ -178,21 +181,44 @@ impl HeapInner {
         if write.stream.same(stream) {
             return Ok(false);
         }
-        let event = match write.event {
-            Some(event) => event,
-            None => {
-                let event = Arc::new(write.stream.record()?);
-                if let Some(write) = self.writes.lock().get_mut(&span) {
-                    write.event = Some(event.clone());
-                }
-                event
-            }
-        };
+        let event = self.event_behind(span, write)?;
         if event.passed()? {
             self.writes.lock().remove(&span);
             return Ok(true);
         }
         stream.wait_for(&event).map(|()| false)
+    }
+
+    /// Forgets writes that have passed, so that they do not keep their streams alive. A write without an
+    /// event stays: its stream is still lent to a kernel that may not have been launched.
+    pub(crate) fn forget_passed_writes(&self) -> Result<(), Error> {
+        let marked = |(&span, write): (&u32, &Write)| write.event.clone().map(|event| (span, event));
+        let pending: Vec<(u32, Arc<Event>)> = self.writes.lock().iter().filter_map(marked).collect();
+        for (span, event) in pending {
+            if event.passed()? {
+                let mut writes = self.writes.lock();
+                // Meanwhile the span may be another block's, with a write of its own.
+                let now = writes.get(&span).and_then(|write| write.event.as_ref());
+                if now.is_some_and(|now| Arc::ptr_eq(now, &event)) {
+                    writes.remove(&span);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The event behind a write. It is recorded when a reader first asks: by then no view to write through
+    /// is left, so the write's kernels are on their stream.
+    fn event_behind(&self, span: u32, write: Write) -> Result<Arc<Event>, Error> {
+        if let Some(event) = write.event {
+            return Ok(event);
+        }
+        let event = Arc::new(write.stream.record()?);
+        let mut writes = self.writes.lock();
+        if let Some(current) = writes.get_mut(&span).filter(|current| current.stream.same(&write.stream)) {
+            current.event.get_or_insert_with(|| event.clone());
+        }
+        Ok(event)
     }
 }
 

@@ -75,11 +75,11 @@ impl<T: Pod + Send + Sync> Bytes for T {
     }
 
     fn of_bytes(bytes: &[u8], _: usize) -> &Self {
-        bytemuck::from_bytes(bytes)
+        if bytes.is_empty() { &zero_sized(1)[0] } else { bytemuck::from_bytes(bytes) }
     }
 
     fn of_bytes_mut(bytes: &mut [u8], _: usize) -> &mut Self {
-        bytemuck::from_bytes_mut(bytes)
+        if bytes.is_empty() { &mut zero_sized(1)[0] } else { bytemuck::from_bytes_mut(bytes) }
     }
 }
 
@@ -97,17 +97,17 @@ impl<T: Pod + Send + Sync> Bytes for [T] {
     }
 
     fn of_bytes(bytes: &[u8], elements: usize) -> &Self {
-        if size_of::<T>() == 0 { zero_sized(elements) } else { bytemuck::cast_slice(bytes) }
+        if bytes.is_empty() { zero_sized(elements) } else { bytemuck::cast_slice(bytes) }
     }
 
     fn of_bytes_mut(bytes: &mut [u8], elements: usize) -> &mut Self {
-        if size_of::<T>() == 0 { zero_sized(elements) } else { bytemuck::cast_slice_mut(bytes) }
+        if bytes.is_empty() { zero_sized(elements) } else { bytemuck::cast_slice_mut(bytes) }
     }
 }
 
-/// No bytes tell how many zero-sized elements there are. A box of them allocates nothing, so
+/// No bytes tell how many elements there are, nor are they aligned. A box of them allocates nothing, so
 /// leaking it leaks nothing.
 fn zero_sized<T: Pod>(elements: usize) -> &'static mut [T] {
-    debug_assert_eq!(size_of::<T>(), 0);
+    debug_assert!(elements == 0 || size_of::<T>() == 0);
     Box::leak(vec![T::zeroed(); elements].into_boxed_slice())
 }

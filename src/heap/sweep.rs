@@ -83,6 +83,7 @@ impl HeapInner {
                 }
             }
         }
+        self.forget_passed_writes()?;
         self.device.retire_streams()?;
         Ok(freed)
     }
