@@ -25,7 +25,7 @@ pub(crate) struct Gate {
 }
 
 /// How long a lookup waits for another's fill.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Patience {
     Never,
     Until(Instant),
@@ -67,7 +67,8 @@ impl Flights {
 }
 
 impl Gate {
-    /// Waits, letting go of the cache's lock meanwhile, until the gate may have closed. `None`: time ran out.
+    /// Waits, letting go of the cache's lock meanwhile, until the gate may have closed. `false`: time ran out, and
+    /// it had not.
     pub(crate) fn wait<'a, T>(
         self: &Arc<Self>,
         guard: MutexGuard<'a, T>,
@@ -87,7 +88,8 @@ impl Gate {
                 }
                 let left = deadline.saturating_duration_since(Instant::now());
                 let (guard, timed_out) = self.bell.wait_for(guard, left);
-                Ok((guard, !timed_out))
+                // It may have closed while the lock was on its way back.
+                Ok((guard, !timed_out || self.closed.load(Ordering::Acquire)))
             }
         }
     }
@@ -103,6 +105,10 @@ impl Gate {
         let mut waiting = WAITING.lock();
         if self.leads_back(&waiting) {
             return Err(Error::WouldDeadlock);
+        }
+        if planted(Bug::WaitRace) {
+            drop(waiting);
+            waiting = WAITING.lock();
         }
         waiting.push((current_thread(), self.clone()));
         Ok(())

@@ -117,6 +117,7 @@ impl<K: Hash + Eq, S: Stored, P: Policy> Index<K, S, P> {
         loop {
             match state.core.find(hash, key) {
                 Place::Resident(slot) => return Ok(Found::Hit(self.hit(state, slot, stream))),
+                Place::Vacant(_) if patience == Patience::Never => return Ok(Found::Busy),
                 Place::Vacant(slot) => {
                     let gate = state.flights.gate(slot);
                     let (guard, woken) = gate.wait(state, patience)?;

@@ -22,6 +22,8 @@ pub(crate) enum Bug {
     LockOrder,
     /// A lease is shared by a thread that may see a release but not the lease that it ended.
     RelaxedShare,
+    /// The wait graph is let go between the look for a cycle and the entry.
+    WaitRace,
 }
 
 #[cfg(not(hapax_loom))]

@@ -171,17 +171,18 @@ impl<'c, K: Hash + Eq, V: Resident> Reservation<'c, K, V> {
             cache.index().reject();
             return Err(Returned::new((self, value), Error::WrongHeap));
         }
-        if let Err(error) = value.lend(self.hold.stream) {
-            return Err(Returned::new((self, value), error));
-        }
         let (heap, raw) = value.into_raw();
         let charge_bytes = raw.charge_bytes(cache.heap().granule_bytes());
         let reserved_bytes = self.reserved_bytes();
+        let value = V::from_raw(heap, raw);
         if charge_bytes > reserved_bytes {
             cache.index().reject();
-            let value = V::from_raw(heap, raw);
             return Err(Returned::new((self, value), Error::OverReservation { charge_bytes, reserved_bytes }));
         }
+        if let Err(error) = value.lend(self.hold.stream) {
+            return Err(Returned::new((self, value), error));
+        }
+        let (_, raw) = value.into_raw();
         Ok(self.hold.commit(raw, reserved_bytes))
     }
 }

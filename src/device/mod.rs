@@ -76,7 +76,7 @@ pub struct MemoryInfo {
 ///
 /// - [`alloc`](Device::alloc) returns memory that nothing else owns until [`free`](Device::free), aligned
 ///   to at least 256 bytes, and readable and writable by the device's own copies. The same holds of
-///   [`alloc_page_locked`](Device::alloc_page_locked), which returns zeroed host memory, aligned to at least 64 bytes.
+///   [`alloc_page_locked`](Device::alloc_page_locked), which returns zeroed host memory, aligned likewise.
 /// - A copy or fill touches only the bytes that it names, after all earlier work of its stream, and is
 ///   over once an event recorded behind it on that stream has passed.
 /// - [`event_passed`](Device::event_passed) says `true` and [`wait_event`](Device::wait_event) returns `Ok`

@@ -78,12 +78,18 @@ struct StreamEntry {
     raw: RawStream,
     /// Set when the user's handles are gone: no new work can come, so the stream ends once its work has passed.
     orphan: Option<Orphan>,
+    /// How many sweeps began to mark it, and how many of them are at it: they do so without the lock, and
+    /// meanwhile it must not end.
+    marks: u32,
+    marking: u32,
 }
 
 /// The mark behind a stream's last work, once it could be recorded.
 #[derive(Clone, Copy, Default)]
 struct Orphan {
     last: Option<RawEvent>,
+    /// The stream's `marks` when `last` was recorded: if there are more now, `last` is not behind all of them.
+    marks: u32,
 }
 
 #[derive(Default)]
@@ -121,7 +127,7 @@ impl DeviceRef {
     pub fn new_stream(&self) -> Result<Stream, Error> {
         self.retire_streams()?;
         let raw = self.call(|device| device.create_stream())?;
-        let entry = Some(StreamEntry { raw, orphan: None });
+        let entry = Some(StreamEntry { raw, orphan: None, marks: 0, marking: 0 });
         let mut streams = self.0.streams.lock();
         let index = match streams.iter().position(Option::is_none) {
             Some(free) => {
@@ -148,14 +154,7 @@ impl DeviceRef {
         &self,
         call: impl FnOnce(&dyn Device) -> Result<R, DeviceError>,
     ) -> Result<R, DeviceError> {
-        if self.is_lost() {
-            return Err(DeviceError { fault: Fault::Lost, call: "none", code: 0, message: String::new() });
-        }
-        call(&*self.0.device).inspect_err(|error| {
-            if error.fault == Fault::Lost {
-                self.0.lost.store(true, Ordering::Relaxed);
-            }
-        })
+        self.0.call(call)
     }
 
     pub(crate) fn min_granule_bytes(&self) -> u64 {
@@ -168,15 +167,20 @@ impl DeviceRef {
 
     /// One event for each stream of the noted classes, recorded now.
     pub(crate) fn record_all(&self, notes: StreamSet) -> Result<Vec<Event>, Error> {
-        let noted: Vec<RawStream> = {
-            let streams = self.0.streams.lock();
-            let entries = streams.iter().enumerate();
-            entries
-                .filter(|&(index, _)| notes.contains(class_of(index)))
-                .filter_map(|(_, entry)| entry.as_ref().map(|entry| entry.raw))
-                .collect()
-        };
-        noted.into_iter().map(|raw| self.record(raw)).collect()
+        let mut noted: Vec<(usize, RawStream)> = Vec::new();
+        for (index, entry) in self.0.streams.lock().iter_mut().enumerate() {
+            if let Some(entry) = entry.as_mut().filter(|_| notes.contains(class_of(index))) {
+                entry.marks = entry.marks.wrapping_add(1);
+                entry.marking += 1;
+                noted.push((index, entry.raw));
+            }
+        }
+        let events = noted.iter().map(|&(_, raw)| self.record(raw)).collect();
+        let mut streams = self.0.streams.lock();
+        for (index, _) in noted {
+            streams[index].as_mut().expect("no stream ends while it is marked").marking -= 1;
+        }
+        events
     }
 
     /// Whether `stream` is the only one of its class, so that its bit speaks of it alone.
@@ -212,45 +216,48 @@ impl DeviceRef {
 
     /// Ends streams whose handles are gone and whose work is over.
     pub(crate) fn retire_streams(&self) -> Result<(), Error> {
-        let orphans: Vec<(usize, RawStream, Orphan)> = {
+        let orphans: Vec<(usize, RawStream, u32, Orphan)> = {
             let mut streams = self.0.streams.lock();
             let entries = streams.iter_mut().enumerate();
             entries
                 .filter_map(|(index, entry)| {
-                    let entry = entry.as_mut()?;
+                    let entry = entry.as_mut().filter(|entry| entry.marking == 0)?;
                     // Taken, so that two sweeps never end the same stream.
-                    entry.orphan.take().map(|orphan| (index, entry.raw, orphan))
+                    entry.orphan.take().map(|orphan| (index, entry.raw, entry.marks, orphan))
                 })
                 .collect()
         };
         let mut result = Ok(());
-        for (index, raw, mut orphan) in orphans {
-            let ended = self.end_stream(raw, &mut orphan);
-            let still = match ended {
-                Ok(true) => None,
-                Ok(false) | Err(_) => Some(StreamEntry { raw, orphan: Some(orphan) }),
-            };
-            self.0.streams.lock()[index] = still;
-            result = result.and(ended.map(drop));
+        for (index, raw, marks, mut orphan) in orphans {
+            let over = self.is_over(raw, marks, &mut orphan);
+            let mut streams = self.0.streams.lock();
+            let entry = streams[index].as_mut().expect("whoever took the orphan ends the stream");
+            if over != Ok(true) || entry.marks != marks {
+                entry.orphan = Some(orphan);
+                result = result.and(over.map(drop));
+                continue;
+            }
+            streams[index] = None;
+            drop(streams);
+            // SAFETY: no handle can add work; the event behind the last work and the last mark has passed; and
+            // nobody marks it any more, since it is not in the table.
+            result = result.and(self.call(|device| unsafe { device.destroy_stream(raw) }));
         }
         result
     }
 
-    /// Whether the stream's work is over and the stream gone. Its handles must be.
-    fn end_stream(&self, raw: RawStream, orphan: &mut Orphan) -> Result<bool, Error> {
-        let event = match orphan.last.take() {
-            Some(raw) => Event { device: self.clone(), raw },
+    /// Whether the stream's work is over, and its marks too. Its handles must be gone.
+    fn is_over(&self, raw: RawStream, marks: u32, orphan: &mut Orphan) -> Result<bool, Error> {
+        let last = orphan.last.take().map(|raw| Event { device: self.clone(), raw });
+        let event = match last.filter(|_| orphan.marks == marks) {
+            Some(event) => event,
             None => self.record(raw)?,
         };
         let passed = event.passed();
         if passed != Ok(true) {
-            orphan.last = Some(event.into_raw());
-            return passed;
+            *orphan = Orphan { last: Some(event.into_raw()), marks };
         }
-        // SAFETY: the stream was taken out of reach by the caller, no handle can add work, and the event
-        // behind its last work has passed.
-        self.call(|device| unsafe { device.destroy_stream(raw) })?;
-        Ok(true)
+        passed
     }
 }
 
@@ -272,35 +279,44 @@ impl From<&DeviceRef> for DeviceRef {
     }
 }
 
+impl Hub {
+    fn call<R>(&self, call: impl FnOnce(&dyn Device) -> Result<R, DeviceError>) -> Result<R, DeviceError> {
+        if self.lost.load(Ordering::Relaxed) {
+            return Err(DeviceError { fault: Fault::Lost, call: "none", code: 0, message: String::new() });
+        }
+        call(&*self.device).inspect_err(|error| {
+            if error.fault == Fault::Lost {
+                self.lost.store(true, Ordering::Relaxed);
+            }
+        })
+    }
+}
+
 /// Closing the device is the one drop that calls its driver, and it still waits for nothing: a stream
 /// with work pending is left to the driver.
 impl Drop for Hub {
     fn drop(&mut self) {
-        if self.lost.load(Ordering::Relaxed) {
-            return;
-        }
-        let device = &*self.device;
         let mut events = std::mem::take(&mut self.events.get_mut().idle);
         let streams = std::mem::take(self.streams.get_mut());
         if !streams.is_empty() && events.is_empty() {
-            events.extend(device.create_event());
+            events.extend(self.call(|device| device.create_event()));
         }
         let marks = streams.iter().flatten().filter_map(|entry| entry.orphan?.last);
         events.extend(marks);
         for entry in streams.into_iter().flatten() {
             let Some(&event) = events.first() else { break };
             // SAFETY: the event is idle and the stream alive; both are of this device.
-            let marked = unsafe { device.record_event(event, entry.raw) };
+            let marked = self.call(|device| unsafe { device.record_event(event, entry.raw) });
             // SAFETY: as above.
-            let passed = marked.is_ok() && unsafe { device.event_passed(event) } == Ok(true);
-            if passed {
+            let passed = marked.and_then(|()| self.call(|device| unsafe { device.event_passed(event) }));
+            if passed == Ok(true) {
                 // SAFETY: every handle of the stream held this hub, so none is left, and its work has passed.
-                let _ = unsafe { device.destroy_stream(entry.raw) };
+                let _ = self.call(|device| unsafe { device.destroy_stream(entry.raw) });
             }
         }
         for event in events {
             // SAFETY: every `Event` held this hub, so each is idle and none is used again.
-            let _ = unsafe { device.destroy_event(event) };
+            let _ = self.call(|device| unsafe { device.destroy_event(event) });
         }
     }
 }

@@ -62,9 +62,7 @@ fn loom_a_panic_of_a_filler_gives_its_vacancy_and_its_bytes_to_who_waits() {
         });
         let went = world.lookup_or_fill('b', LARGE);
         let panicked = panics.join().unwrap();
-        // Without its bytes back, the large entry would not fit. (It also fits if both hold reservations
-        // at once, which cannot be: they have the same vacancy.)
-        assert_eq!(went, Went::Filled);
+        assert_eq!(went, Went::Filled, "the bytes that were reserved are back");
         assert!(panicked || world.read('b'));
         world.finish();
     });
@@ -136,6 +134,22 @@ fn loom_who_has_filled_may_wait_for_who_waited() {
         let first = world.lookup_or_fill('a', SMALL / 2);
         let second = world.lookup_or_fill('b', SMALL / 2);
         assert!(![first, second, other.join().unwrap()].contains(&Went::WouldDeadlock));
+        world.finish();
+    });
+}
+
+/// Who waited once, and went on, is in the graph no more.
+#[test]
+fn loom_a_cycle_of_fillers_that_waited_before_is_refused_once() {
+    explore(Switches::AtMost(3), || {
+        let world = World::new();
+        let other = spawn(&world, |world| {
+            assert_ne!(world.lookup_or_fill('c', SMALL / 2), Went::WouldDeadlock);
+            fill_needing((world, 'b'), (world, 'a'))
+        });
+        assert_ne!(world.lookup_or_fill('c', SMALL / 2), Went::WouldDeadlock);
+        let went = [fill_needing((&world, 'a'), (&world, 'b')), other.join().unwrap()];
+        assert_ne!(went, [Went::WouldDeadlock; 2]);
         world.finish();
     });
 }

@@ -11,6 +11,10 @@
 //! - every invariant of the index, over the whole structure;
 //! - no thread waits for ever, which loom reports as a deadlock.
 //!
+//! What loom leaves out: it remembers the last seven values of an atomic, it does not see that std's `Arc` and
+//! `OnceLock` order anything (here the lock does), and nothing takes time. The index's hash seeds change from
+//! execution to execution; no lock and no atomic depends on them.
+//!
 //! `planted` runs the same tests with bugs planted in the source, and each must be caught.
 
 mod fills;
@@ -229,7 +233,7 @@ impl World {
         }
     }
 
-    /// As long as the token is inside, it is its own entry; `None`: absent.
+    /// `None`: absent; `false`: leased.
     fn remove(&self, key: char) -> Option<bool> {
         match self.index.remove(&key) {
             Take::Absent => None,

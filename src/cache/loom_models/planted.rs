@@ -1,5 +1,5 @@
-//! Bugs planted in the index's own source, each of which a model must catch. So that a model that passes says
-//! something.
+//! Bugs planted in the index's own source, each of which a model must catch: only then does it say something
+//! that the model passes.
 //!
 //! Each case is a process of its own that runs one of the models' tests with one bug: loom panics inside
 //! destructors, which aborts.
@@ -9,7 +9,7 @@ use std::process::Command;
 
 const VARIABLE: &str = "HAPAX_PLANTED_BUG";
 
-const BUGS: [Bug; 9] = [
+const BUGS: [Bug; 10] = [
     Bug::LeaseOutsideLock,
     Bug::IgnoredLease,
     Bug::RelaxedRelease,
@@ -19,6 +19,7 @@ const BUGS: [Bug; 9] = [
     Bug::BudgetRace,
     Bug::LockOrder,
     Bug::RelaxedShare,
+    Bug::WaitRace,
 ];
 
 /// In a process of `assert_caught`'s, plants its bug.
@@ -58,7 +59,7 @@ fn loom_a_lost_wake_up_is_caught() {
 
 #[test]
 fn loom_a_release_that_trusts_its_slot_is_caught() {
-    let words = "slot 0 is at (queued, aside, passed) = (true, true, false)";
+    let words = "slot 0 is at (queued, aside, passed)";
     assert_caught(Bug::SlotReused, "residents::loom_a_passed_entry_is_released_used_and_evicted_at_once", words);
 }
 
@@ -77,6 +78,12 @@ fn loom_two_locks_in_the_wrong_order_are_caught() {
 fn loom_a_share_that_misses_leases_is_caught() {
     let words = "they are being forgotten";
     assert_caught(Bug::RelaxedShare, "residents::loom_a_lease_is_shared_while_another_thread_uses_the_entry", words);
+}
+
+/// One cache's lock would hide it: the cycle has to go over two.
+#[test]
+fn loom_a_wait_that_is_checked_and_entered_in_two_steps_is_caught() {
+    assert_caught(Bug::WaitRace, "fills::loom_a_cycle_of_two_fillers_over_two_caches_is_refused_once", DEADLOCK);
 }
 
 /// The test of this path passes; with the bug it must fail, and say so in these words.

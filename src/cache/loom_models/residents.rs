@@ -10,7 +10,7 @@ fn loom_a_leased_entry_is_not_evicted() {
         let user = spawn(&world, |world| world.read('a'));
         let inserted = world.insert('b', LARGE);
         let found = user.join().unwrap();
-        assert!(inserted || found, "with nobody there, something refused");
+        assert!(inserted || found, "refused, but nobody had a lease");
         world.finish();
     });
 }
@@ -33,7 +33,7 @@ fn loom_a_leased_entry_is_not_removed() {
         let user = spawn(&world, |world| world.read('a'));
         let removed = world.remove('a');
         let found = user.join().unwrap();
-        assert!(removed == Some(true) || found, "a lease was in the way, and nobody had one");
+        assert!(removed == Some(true) || found, "refused, but nobody had a lease");
         world.finish();
     });
 }
@@ -42,9 +42,9 @@ fn loom_a_leased_entry_is_not_removed() {
 fn loom_a_lease_shared_between_threads_holds_until_the_last() {
     explore(Switches::Unbounded, || {
         let world = World::with_a(LARGE);
-        let hit = world.lease('a').unwrap();
-        world.index.share(hit.slot);
-        let users = [0; 2].map(|_| spawn(&world, move |world| world.read_and_release(hit)));
+        let lease = world.lease('a').unwrap();
+        world.index.share(lease.slot);
+        let users = [0; 2].map(|_| spawn(&world, move |world| world.read_and_release(lease)));
         world.insert('b', LARGE);
         users.into_iter().for_each(|user| user.join().unwrap());
         assert!(world.insert('c', LARGE), "all leases have ended");
@@ -71,9 +71,9 @@ fn loom_a_lease_is_shared_while_another_thread_uses_the_entry() {
 fn loom_a_retired_entry_comes_out_once_after_its_last_lease() {
     explore(Switches::Unbounded, || {
         let world = World::with_a(LARGE);
-        let hit = world.lease('a').unwrap();
-        world.index.share(hit.slot);
-        let users = [0; 2].map(|_| spawn(&world, move |world| world.read_and_release(hit)));
+        let lease = world.lease('a').unwrap();
+        world.index.share(lease.slot);
+        let users = [0; 2].map(|_| spawn(&world, move |world| world.read_and_release(lease)));
         world.retire('a');
         assert!(!world.read('a'), "hidden at once");
         users.into_iter().for_each(|user| user.join().unwrap());
@@ -87,8 +87,8 @@ fn loom_a_retired_entry_comes_out_once_after_its_last_lease() {
 #[test]
 fn loom_two_late_releases_queue_a_retired_entry_once() {
     explore(Switches::Unbounded, || {
-        let (world, hit) = passed_over();
-        let first = spawn(&world, move |world| world.read_and_release(hit));
+        let (world, lease) = passed_over();
+        let first = spawn(&world, move |world| world.read_and_release(lease));
         let again = world.lease('a').expect("passed over, not evicted");
         world.retire('a');
         world.read_and_release(again);
@@ -103,9 +103,9 @@ fn loom_two_late_releases_queue_a_retired_entry_once() {
 #[test]
 fn loom_a_late_release_leaves_the_next_entry_of_its_slot_alone() {
     explore(Switches::Unbounded, || {
-        let (world, hit) = passed_over();
-        let slot = hit.slot;
-        let first = spawn(&world, move |world| world.read_and_release(hit));
+        let (world, lease) = passed_over();
+        let slot = lease.slot;
+        let first = spawn(&world, move |world| world.read_and_release(lease));
         if world.remove('a') == Some(true) {
             assert!(world.insert('b', LARGE));
             let next = world.lease('b').unwrap();
@@ -123,8 +123,8 @@ fn loom_a_late_release_leaves_the_next_entry_of_its_slot_alone() {
 #[test]
 fn loom_a_passed_entry_is_released_used_and_evicted_at_once() {
     explore(Switches::AtMost(3), || {
-        let (world, hit) = passed_over();
-        let first = spawn(&world, move |world| world.read_and_release(hit));
+        let (world, lease) = passed_over();
+        let first = spawn(&world, move |world| world.read_and_release(lease));
         let second = spawn(&world, |world| world.read('a'));
         world.insert('b', LARGE);
         first.join().unwrap();
@@ -171,8 +171,8 @@ fn loom_a_smaller_budget_and_an_insert_never_exceed_it() {
 fn loom_a_smaller_budget_is_refused_while_leases_forbid_it() {
     explore(Switches::Unbounded, || {
         let world = World::with_a(LARGE);
-        let hit = world.lease('a').unwrap();
-        let user = spawn(&world, move |world| world.read_and_release(hit));
+        let lease = world.lease('a').unwrap();
+        let user = spawn(&world, move |world| world.read_and_release(lease));
         let done = world.set_budget_bytes(SMALL);
         world.check_sums();
         user.join().unwrap();
@@ -240,7 +240,7 @@ fn loom_draining_leaves_what_is_leased() {
 /// An entry, leased and passed over by an eviction that was refused.
 fn passed_over() -> (Rc<World>, Leased) {
     let world = World::with_a(LARGE);
-    let hit = world.lease('a').unwrap();
+    let lease = world.lease('a').unwrap();
     assert!(!world.insert('b', LARGE));
-    (world, hit)
+    (world, lease)
 }
