@@ -236,7 +236,7 @@ impl<T: ?Sized + DeviceData, S: State> DevBox<T, S> {
     fn read_to(&self, to: &mut T) -> Result<(), Error> {
         self.check_elements(to.elements())?;
         let heap = self.heap();
-        self.block.lend(&heap.transfers)?;
+        self.block.order(&heap.transfers)?;
         heap.read_blocking(self.block.address(), to.as_bytes_mut(), &heap.transfers)
     }
 

@@ -94,11 +94,17 @@ impl Block {
 
     /// `stream` will read the block: orders it behind a pending write elsewhere, and notes it.
     pub(crate) fn lend(&self, stream: &Stream) -> Result<(), Error> {
+        self.order(stream)?;
+        self.note(stream);
+        Ok(())
+    }
+
+    /// As `lend`, for a read that is over before the caller goes on.
+    pub(crate) fn order(&self, stream: &Stream) -> Result<(), Error> {
         stream.check_device(&self.heap().device)?;
         if self.notes().contains(StreamSet::WRITE_PENDING) && self.heap().order_after_write(self.span, stream)? {
             self.notes.fetch_and(!StreamSet::WRITE_PENDING.bits(), Ordering::Relaxed);
         }
-        self.note(stream);
         Ok(())
     }
 

@@ -25,6 +25,7 @@ use crate::stats::{LeakReport, Ledger};
 use crate::sync::Mutex;
 use std::collections::HashMap;
 use std::fmt;
+use std::io::Write as _;
 use std::panic::Location;
 use std::sync::Arc;
 
@@ -174,7 +175,8 @@ impl Drop for HeapOwner {
         let report = LeakReport { device: self.0.device.name(), blocks };
         match &self.0.options.on_leak {
             Some(tell) => tell(&report),
-            None => eprintln!("{report}"),
+            // Unlike eprintln!, it does not panic when standard error is closed.
+            None => drop(writeln!(std::io::stderr(), "{report}")),
         }
     }
 }
@@ -199,11 +201,7 @@ impl HeapInner {
         if bytes > most {
             return Err(too_large());
         }
-        if align > MAX_ALIGN {
-            return Err(Error::BadOption(format!(
-                "device memory is aligned to {MAX_ALIGN} bytes, the type asks for {align}"
-            )));
-        }
+        check_align(align)?;
         if self.device.is_lost() {
             return Err(Error::DeviceLost);
         }
@@ -281,5 +279,12 @@ impl HeapInner {
     }
 }
 
-/// What every device aligns its memory to.
+/// What every device aligns its memory to, and its page-locked memory.
 const MAX_ALIGN: usize = 256;
+
+fn check_align(align: usize) -> Result<(), Error> {
+    if align <= MAX_ALIGN {
+        return Ok(());
+    }
+    Err(Error::BadOption(format!("device memory is aligned to {MAX_ALIGN} bytes, the type asks for {align}")))
+}

@@ -59,6 +59,9 @@ impl HeapOptions {
         if self.limit_bytes == 0 {
             return bad("the heap's limit is 0 bytes; give it at least one granule".to_owned());
         }
+        if self.limit_bytes > isize::MAX as u64 {
+            return bad(format!("a limit of {} bytes is more than can be addressed", self.limit_bytes));
+        }
         if !self.granule_bytes.is_power_of_two() || self.granule_bytes < least {
             let granule = self.granule_bytes;
             return bad(format!("a granule of {granule} bytes; it must be a power of two, at least {least} here"));

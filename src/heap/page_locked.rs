@@ -3,7 +3,7 @@
 
 use crate::error::Error;
 use crate::heap::data::DeviceData;
-use crate::heap::{Heap, HeapInner};
+use crate::heap::{Heap, HeapInner, check_align};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -81,6 +81,7 @@ const PAGE: usize = 4096;
 
 impl<T: ?Sized + DeviceData> PageLocked<T> {
     fn new(heap: &Arc<HeapInner>, bytes: usize, elements: usize) -> Result<Self, Error> {
+        check_align(align_of::<T::Element>())?;
         let buffer = if bytes == 0 { None } else { Some(heap.take_buffer(bytes)?) };
         let mut new = PageLocked::<T> { heap: heap.clone(), buffer, bytes, elements, of: PhantomData };
         new.as_bytes_mut().fill(0); // a reused buffer must not show what it held

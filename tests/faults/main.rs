@@ -1,0 +1,123 @@
+//! What stands behind a device call that fails: one session, run again and again with another of its calls failing.
+//!
+//! A call that fails once can be made again and the session ends as if nothing had been; a device that is lost fails
+//! every later call without being asked again. Either way each handle is given back or gone, and the books add up.
+
+mod memory;
+mod session;
+mod witness;
+
+use hapax::{DeviceRef, Fault, FaultControl, FaultDevice, HostDevice, LateControl, LateDevice};
+use session::session;
+use witness::Witness;
+
+/// One device to fail, and both its ends.
+struct Bench {
+    device: DeviceRef,
+    control: FaultControl,
+    late: Option<LateControl>,
+}
+
+fn host() -> Bench {
+    let (device, control) = FaultDevice::new(HostDevice::new());
+    Bench { device: device.into(), control, late: None }
+}
+
+fn late() -> Bench {
+    let (inner, late) = LateDevice::new();
+    let (device, control) = FaultDevice::new(inner);
+    Bench { device: device.into(), control, late: Some(late) }
+}
+
+#[test]
+fn every_call_of_a_session_on_the_host_may_fail() {
+    fail_each_call(host, 60);
+}
+
+#[test]
+fn every_call_of_a_session_on_a_late_device_may_fail() {
+    fail_each_call(late, 150);
+}
+
+fn fail_each_call(open: fn() -> Bench, at_least: u64) {
+    let calls = run(open(), None);
+    assert!(calls >= at_least, "a session of {calls} calls");
+    for nth in 1..=calls {
+        for fault in [Fault::Failed, Fault::OutOfMemory, Fault::Lost] {
+            run(open(), Some((nth, fault)));
+        }
+    }
+}
+
+/// Runs a session to its end, the device's own included, and returns how many calls that took.
+fn run(bench: Bench, planned: Option<(u64, Fault)>) -> u64 {
+    let Bench { device, control, late } = bench;
+    if let Some((nth, fault)) = planned {
+        control.fail_call(nth, fault);
+    }
+    let telltale = Telltale { planned, control: &control };
+    let witness = Witness::new(device.clone(), late.clone(), planned.map(|(_, fault)| fault));
+    let ended = session(&witness, &device);
+    drop(witness);
+    let is_lost = device.is_lost();
+    assert!(ended.is_ok() || is_lost, "only a lost device ends a session early");
+    if !is_lost {
+        assert_eq!((control.live_bytes(), control.page_locked_bytes()), (0, 0));
+    }
+    drop(device);
+    assert_eq!(control.calls_after_loss(), 0);
+    if let Some(late) = late {
+        assert_eq!(late.violations(), [""; 0]);
+    }
+    drop(telltale);
+    control.calls()
+}
+
+/// Names the call that failed when the session went wrong.
+struct Telltale<'a> {
+    planned: Option<(u64, Fault)>,
+    control: &'a FaultControl,
+}
+
+impl Drop for Telltale<'_> {
+    fn drop(&mut self) {
+        if let (true, Some((nth, fault))) = (std::thread::panicking(), self.planned) {
+            let name = self.control.log().get(nth as usize - 1).copied().unwrap_or("never made");
+            eprintln!("with {fault:?} at call {nth} ({name})");
+        }
+    }
+}
+
+/// That the session is worth its name.
+#[test]
+fn the_session_makes_every_kind_of_call() {
+    let log = |bench: Bench| {
+        let control = bench.control.clone();
+        run(bench, None);
+        control.log()
+    };
+    let (host, late) = (log(host()), log(late()));
+    let calls = [
+        "memory",
+        "alloc",
+        "free",
+        "alloc_page_locked",
+        "free_page_locked",
+        "create_stream",
+        "destroy_stream",
+        "create_event",
+        "destroy_event",
+        "record_event",
+        "event_passed",
+        "wait_event",
+        "copy_in",
+        "copy_out",
+        "copy_in_blocking",
+        "copy_out_blocking",
+        "zero",
+    ];
+    for call in calls {
+        assert!(host.contains(&call) && late.contains(&call), "{call} is never made");
+    }
+    assert!(late.contains(&"stream_wait_event"));
+}

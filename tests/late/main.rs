@@ -1,0 +1,116 @@
+//! Work that runs as late as it can: copies in flight, stream notes, and memory that waits for its streams.
+//!
+//! On a `LateDevice` nothing runs before an event or a blocking copy demands it, so whatever hapax takes for over
+//! too early shows: in wrong bytes, or in the device's list of violations, which every test here ends with.
+
+mod cache;
+mod drops;
+mod flight;
+mod leases;
+mod order;
+mod reuse;
+mod streams;
+
+use hapax::{DevBox, Heap, HeapOptions, LateControl, LateDevice, Ready, Stream};
+use std::sync::mpsc::{Receiver, channel};
+
+/// A heap on a late device, and two streams.
+struct Rig {
+    heap: Heap,
+    a: Stream,
+    b: Stream,
+    late: Late,
+}
+
+/// The device's other end. Dropped last, it asserts that no call broke the device's contract.
+struct Late(LateControl);
+
+impl Rig {
+    fn new(limit_bytes: u64) -> Rig {
+        Rig::with(HeapOptions::new(limit_bytes).granule_bytes(1))
+    }
+
+    fn with(options: HeapOptions) -> Rig {
+        let (device, control) = LateDevice::new();
+        let heap = Heap::new(device, options).unwrap();
+        let [a, b] = [(); 2].map(|()| heap.new_stream().unwrap());
+        Rig { heap, a, b, late: Late(control) }
+    }
+
+    /// A handle whose contents are there already, and which no stream has used.
+    fn ready(&self, contents: &[u8]) -> DevBox<[u8]> {
+        self.heap.alloc_slice(contents.len()).unwrap().upload_from(contents).unwrap()
+    }
+
+    /// A handle whose contents are still to be written, by a copy that waits on `stream`.
+    fn pending(&self, contents: &[u8], stream: &Stream) -> DevBox<[u8], Ready> {
+        let mut staging = self.heap.page_locked_slice(contents.len()).unwrap();
+        staging.copy_from_slice(contents);
+        self.heap.alloc_slice(contents.len()).unwrap().upload(staging, stream).unwrap().ready_on(stream).unwrap()
+    }
+
+    fn freeing_bytes(&self) -> u64 {
+        self.heap.validate();
+        let ledger = self.heap.ledger();
+        assert_eq!(ledger.live_bytes + ledger.freeing_bytes + ledger.free_bytes, ledger.limit_bytes);
+        ledger.freeing_bytes
+    }
+
+    /// Notices what has passed, without allocating and without waiting.
+    fn sweep(&self) {
+        self.heap.trim().unwrap();
+    }
+}
+
+impl Late {
+    /// Queues a kernel that reads. What it saw when it ran comes out of the channel, if anybody listens.
+    fn reads(&self, stream: &Stream, address: u64, len: usize) -> Receiver<Vec<u8>> {
+        let (saw, seen) = channel();
+        let control = self.0.clone();
+        self.0.launch(stream, move || drop(saw.send(control.read(address, len))));
+        seen
+    }
+
+    /// Queues a kernel that writes.
+    fn writes(&self, stream: &Stream, address: u64, contents: &'static [u8]) {
+        let control = self.0.clone();
+        self.0.launch(stream, move || control.write(address, contents));
+    }
+
+    /// Queues a kernel that does nothing but stand in the way.
+    fn stands(&self, stream: &Stream) {
+        self.0.launch(stream, || ());
+    }
+}
+
+impl std::ops::Deref for Late {
+    type Target = LateControl;
+
+    fn deref(&self) -> &LateControl {
+        &self.0
+    }
+}
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.0.violations(), [""; 0]);
+        }
+    }
+}
+
+/// Lends the handle for a kernel that reads; returns where.
+fn lend(handle: &DevBox<[u8]>, stream: &Stream) -> u64 {
+    handle.on(stream).unwrap().device_address()
+}
+
+/// Lends the handle for a kernel that writes; returns where.
+fn lend_mut(handle: &mut DevBox<[u8]>, stream: &Stream) -> u64 {
+    handle.on_mut(stream).unwrap().device_address()
+}
+
+fn contents(handle: &DevBox<[u8]>) -> Vec<u8> {
+    let mut back = vec![0; handle.len()];
+    handle.download_to(&mut back).unwrap();
+    back
+}

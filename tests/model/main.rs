@@ -1,0 +1,54 @@
+//! The cache against its specification: random calls on small budgets, done to a `VramCache` and to a slow oracle,
+//! compared after each. The oracle is `oracle.rs`; what is compared stands in `run.rs`.
+
+mod oracle;
+mod run;
+mod steps;
+
+use oracle::Figures;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use run::run;
+use steps::{Setup, Step};
+
+/// `PROPTEST_CASES` raises it.
+const CASES: u32 = 1000;
+/// Of each long run; there are two.
+const STEPS: usize = 60_000;
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.max(CASES),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn a_cache_does_what_its_specification_says(
+        setup in steps::setup(),
+        steps in prop::collection::vec(steps::step(), 1..120),
+    ) {
+        run(&setup, steps);
+    }
+}
+
+/// One cache all the way, so that what drifts slowly shows; the same steps in every run.
+#[test]
+fn a_hundred_thousand_steps_on_one_cache_do_not_drift() {
+    let roomy = Setup { granule_bytes: 1, budget_bytes: 48, max_entries: None };
+    let narrow = Setup { granule_bytes: 4, budget_bytes: 60, max_entries: Some(5) };
+    for (setup, seed) in [(roomy, 1), (narrow, 2)] {
+        let figures = run(&setup, drawn_steps(seed).take(STEPS));
+        // It was no idle run.
+        let Figures { hits, misses, evictions, rejections, .. } = figures;
+        assert!([hits, misses, evictions, rejections].iter().all(|&count| count > STEPS as u64 / 50), "{figures:?}");
+    }
+}
+
+fn drawn_steps(seed: u8) -> impl Iterator<Item = Step> {
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
+    let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
+    let strategy = steps::step();
+    std::iter::repeat_with(move || strategy.new_tree(&mut runner).expect("steps are never rejected").current())
+}
