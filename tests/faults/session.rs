@@ -90,6 +90,7 @@ fn copies_in_flight(witness: &Witness, heap: &Heap, a: &Stream, b: &Stream) -> R
     drop(witness.take((memory, staging), |(memory, staging)| memory.upload(staging, b))?);
     witness.check_books();
     let handle = pending(witness, heap, b"crossing", a)?;
+    witness.call(|| heap.settle())?; // the buffer is parked, without its block
     let flying = {
         let staging = witness.call(|| heap.page_locked_slice(8))?;
         witness.take((handle, staging), |(handle, staging)| handle.download(staging, b))?

@@ -128,11 +128,9 @@ fn the_report_reads_as_one_line_for_each_place() {
 }
 
 #[test]
-fn exported_memory_stays_until_it_is_reclaimed() {
-    let (options, seen) = watched(HeapOptions::new(1 << 20));
-    let heap = heap_of(options);
+fn exported_memory_is_the_same_when_it_is_reclaimed() {
+    let heap = heap_of(HeapOptions::new(1 << 20));
     let stream = heap.new_stream().unwrap();
-    let line = line!() + 1;
     let handle = heap.alloc_slice::<u8>(4).unwrap().upload_from(b"kept").unwrap();
     let address = handle.on(&stream).unwrap().device_address();
     let exported = handle.export();
@@ -143,7 +141,16 @@ fn exported_memory_stays_until_it_is_reclaimed() {
     let mut back = [0; 4];
     handle.download_to(&mut back).unwrap();
     assert_eq!(&back, b"kept");
-    drop(handle.export()); // never freed by itself
+    handle.free().unwrap();
+    heap.close().unwrap();
+}
+
+#[test]
+fn exported_memory_is_as_good_as_forgotten_until_it_is_reclaimed() {
+    let (options, seen) = watched(HeapOptions::new(1 << 20));
+    let heap = heap_of(options);
+    let line = line!() + 1;
+    drop(heap.alloc_slice::<u8>(4).unwrap().upload_from(b"kept").unwrap().export());
     assert_eq!(heap.ledger().live_blocks, 1);
     assert!(heap.clone().close().is_err());
     drop(heap);

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[test]
 fn waiting_runs_the_copy_and_nothing_on_other_streams() {
-    let Rig { heap, a, b, late } = Rig::new(64);
-    late.stands(&b);
+    let rig = Rig::new(64);
+    let Rig { heap, a, b, late } = &rig;
+    late.stands(b);
     let mut staging = heap.page_locked_slice::<u8>(4).unwrap();
     staging.copy_from_slice(&[1, 2, 3, 4]);
-    let flying = heap.alloc_slice(4).unwrap().upload(staging, &a).unwrap();
+    let flying = heap.alloc_slice(4).unwrap().upload(staging, a).unwrap();
     assert_eq!(late.pending(), 3, "the copy, its mark, and the other stream's work");
     let (handle, staging) = flying.wait().unwrap();
     assert_eq!((late.pending(), &*staging), (1, &[1, 2, 3, 4][..]));
@@ -20,12 +21,13 @@ fn waiting_runs_the_copy_and_nothing_on_other_streams() {
 
 #[test]
 fn asking_never_runs_the_copy() {
-    let Rig { heap, a, late, .. } = Rig::new(64);
-    let flying = heap.alloc_slice::<u8>(4).unwrap().upload(heap.page_locked_slice(4).unwrap(), &a).unwrap();
+    let rig = Rig::new(64);
+    let Rig { heap, a, late, .. } = &rig;
+    let flying = heap.alloc_slice::<u8>(4).unwrap().upload(heap.page_locked_slice(4).unwrap(), a).unwrap();
     let Landed::NotYet(flying) = flying.try_wait().unwrap() else { panic!("nothing ran it") };
-    late.run_stream(&a);
+    late.run_stream(a);
     let Landed::Yes(handle, staging) = flying.try_wait().unwrap() else { panic!("it ran") };
-    let flying = handle.download(staging, &a).unwrap();
+    let flying = handle.download(staging, a).unwrap();
     let Landed::NotYet(flying) = flying.try_wait().unwrap() else { panic!("nothing ran it") };
     let (handle, _) = flying.wait().unwrap();
     assert_eq!(contents(&handle), [0; 4]);
@@ -33,8 +35,9 @@ fn asking_never_runs_the_copy() {
 
 #[test]
 fn once_waited_for_a_copy_holds_its_memory_no_longer() {
-    let Rig { heap, a, late, .. } = Rig::new(64);
-    let flying = heap.alloc_slice::<u8>(4).unwrap().upload(heap.page_locked_slice(4).unwrap(), &a).unwrap();
+    let rig = Rig::new(64);
+    let Rig { heap, a, late, .. } = &rig;
+    let flying = heap.alloc_slice::<u8>(4).unwrap().upload(heap.page_locked_slice(4).unwrap(), a).unwrap();
     let (handle, _) = flying.wait().unwrap();
     assert_eq!(handle.free().unwrap(), Freed::Now { bytes: 4 });
     assert_eq!(late.pending(), 0);
@@ -107,26 +110,28 @@ fn a_copy_made_ready_parks_its_buffer_alone() {
 
 #[test]
 fn ready_on_orders_another_stream_behind_the_copy_without_waiting() {
-    let Rig { heap, a, b, late } = Rig::new(64);
+    let rig = Rig::new(64);
+    let Rig { heap, a, b, late } = &rig;
     let mut staging = heap.page_locked_slice(4).unwrap();
     staging.copy_from_slice(b"late");
     let memory = heap.alloc_slice::<u8>(4).unwrap();
     let address = memory.device_address();
-    let handle = memory.upload(staging, &a).unwrap().ready_on(&b).unwrap();
+    let handle = memory.upload(staging, a).unwrap().ready_on(b).unwrap();
     assert_eq!(late.read(address, 4), [0xA5; 4], "nothing ran on the host's account");
-    let seen = late.reads(&b, address, 4);
-    late.run_stream(&b);
+    let seen = late.reads(b, address, 4);
+    late.run_stream(b);
     assert_eq!(seen.try_recv().unwrap(), b"late");
     drop(handle);
 }
 
 #[test]
 fn ready_on_leaves_a_third_stream_to_be_ordered_when_it_is_lent_to() {
-    let Rig { heap, a, b, late } = Rig::new(64);
+    let rig = Rig::new(64);
+    let Rig { heap, a, b, late } = &rig;
     let third = heap.new_stream().unwrap();
     let mut staging = heap.page_locked_slice(4).unwrap();
     staging.copy_from_slice(b"late");
-    let handle = heap.alloc_slice::<u8>(4).unwrap().upload(staging, &a).unwrap().ready_on(&b).unwrap();
+    let handle = heap.alloc_slice::<u8>(4).unwrap().upload(staging, a).unwrap().ready_on(b).unwrap();
     let seen = late.reads(&third, lend(&handle, &third), 4);
     late.run_stream(&third);
     assert_eq!(seen.try_recv().unwrap(), b"late");
@@ -134,11 +139,12 @@ fn ready_on_leaves_a_third_stream_to_be_ordered_when_it_is_lent_to() {
 
 #[test]
 fn copies_of_one_stream_run_in_order() {
-    let Rig { heap, a, late, .. } = Rig::new(64);
+    let rig = Rig::new(64);
+    let Rig { heap, a, late, .. } = &rig;
     let mut staging = heap.page_locked_slice(3).unwrap();
     staging.copy_from_slice(b"abc");
-    let first = heap.alloc_slice::<u8>(3).unwrap().upload(staging, &a).unwrap().ready_on(&a).unwrap();
-    let flying = first.download(heap.page_locked_slice(3).unwrap(), &a).unwrap();
+    let first = heap.alloc_slice::<u8>(3).unwrap().upload(staging, a).unwrap().ready_on(a).unwrap();
+    let flying = first.download(heap.page_locked_slice(3).unwrap(), a).unwrap();
     let copies_and_marks = 4;
     assert_eq!(late.pending(), copies_and_marks);
     let (_, back) = flying.wait().unwrap();

@@ -10,6 +10,7 @@ mod leases;
 mod order;
 mod reuse;
 mod streams;
+mod threads;
 
 use hapax::{DevBox, Heap, HeapOptions, LateControl, LateDevice, Ready, Stream};
 use std::sync::mpsc::{Receiver, channel};
@@ -59,6 +60,15 @@ impl Rig {
     /// Notices what has passed, without allocating and without waiting.
     fn sweep(&self) {
         self.heap.trim().unwrap();
+    }
+}
+
+/// What is parked when a heap goes would be left to the device.
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.late.run_all();
+        let settled = self.heap.settle();
+        assert!(settled.is_ok() || std::thread::panicking());
     }
 }
 

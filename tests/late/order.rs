@@ -115,9 +115,9 @@ fn a_revived_handle_is_ordered_behind_what_was_pending_when_it_left() {
     let rig = Rig::new(64);
     let cache: VramCache<u8, [u8]> = VramCache::new(&rig.heap, 16).unwrap();
     cache.insert(1, rig.pending(b"back", &rig.a)).unwrap().free_all().unwrap();
+    let address = cache.get(&1, &rig.a).unwrap().unwrap().view().device_address();
     let (_, evicted) = cache.clear().next().unwrap();
     let mut handle = evicted.revive(&rig.b).unwrap();
-    let address = lend(&handle, &rig.b);
     let seen = rig.late.reads(&rig.b, address, 4);
     lend_mut(&mut handle, &rig.a);
     rig.late.writes(&rig.a, address, b"over");

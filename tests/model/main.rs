@@ -15,7 +15,7 @@ use steps::{Setup, Step};
 /// `PROPTEST_CASES` raises it.
 const CASES: u32 = 1000;
 /// Of each long run; there are two.
-const STEPS: usize = 60_000;
+const STEPS: usize = 52_000;
 
 proptest! {
     #![proptest_config(ProptestConfig {
