@@ -90,7 +90,10 @@ fn copies_in_flight(witness: &Witness, heap: &Heap, a: &Stream, b: &Stream) -> R
     drop(witness.take((memory, staging), |(memory, staging)| memory.upload(staging, b))?);
     witness.check_books();
     let handle = pending(witness, heap, b"crossing", a)?;
-    witness.call(|| heap.settle())?; // the buffer is parked, without its block
+    // The buffer is parked without its block, and if the wait for it fails it still is: nobody else may get it.
+    witness.call(|| heap.settle())?;
+    let others = (0..6).map(|_| witness.call(|| heap.page_locked_slice::<u8>(8))).collect::<Result<Vec<_>, _>>()?;
+    drop(others);
     let flying = {
         let staging = witness.call(|| heap.page_locked_slice(8))?;
         witness.take((handle, staging), |(handle, staging)| handle.download(staging, b))?
