@@ -117,13 +117,13 @@ pub enum Error {
     },
     /// What is leased, reserved or retired leaves no room. Nothing was evicted.
     #[error(
-        "no room: {need_bytes} bytes needed, but {held_bytes} of the budget of {budget_bytes} are leased, retired or reserved; \
+        "no room: {need_bytes} bytes needed, but at least {held_bytes} of the budget of {budget_bytes} are leased, retired or reserved; \
          drop leases, or collect_retired()"
     )]
     NoRoom {
         /// Bytes that the value is charged.
         need_bytes: u64,
-        /// Bytes that no eviction can free now.
+        /// Bytes that no eviction can free now, at least: leased entries that no eviction has met yet are not in it.
         held_bytes: u64,
         /// The cache's budget.
         budget_bytes: u64,

@@ -46,6 +46,10 @@ impl StreamSet {
         self.0 & other.0 == other.0
     }
 
+    pub(crate) fn intersects(self, other: StreamSet) -> bool {
+        self.0 & other.0 != 0
+    }
+
     pub(crate) fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -165,8 +169,8 @@ impl DeviceRef {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// One event for each stream of the noted classes, recorded now.
-    pub(crate) fn record_all(&self, notes: StreamSet) -> Result<Vec<Event>, Error> {
+    /// One event for each stream of the noted classes, recorded now, with its class.
+    pub(crate) fn record_all(&self, notes: StreamSet) -> Result<Vec<(StreamSet, Event)>, Error> {
         let mut noted: Vec<(usize, RawStream)> = Vec::new();
         for (index, entry) in self.0.streams.lock().iter_mut().enumerate() {
             if let Some(entry) = entry.as_mut().filter(|_| notes.contains(class_of(index))) {
@@ -175,7 +179,7 @@ impl DeviceRef {
                 noted.push((index, entry.raw));
             }
         }
-        let events = noted.iter().map(|&(_, raw)| self.record(raw)).collect();
+        let events = noted.iter().map(|&(index, raw)| Ok((class_of(index), self.record(raw)?))).collect();
         let mut streams = self.0.streams.lock();
         for (index, _) in noted {
             streams[index].as_mut().expect("no stream ends while it is marked").marking -= 1;
@@ -383,7 +387,7 @@ impl Stream {
         if others.is_empty() {
             return Ok(());
         }
-        self.0.device.record_all(others)?.iter().try_for_each(|event| self.wait_for(event))
+        self.0.device.record_all(others)?.iter().try_for_each(|(_, event)| self.wait_for(event))
     }
 }
 

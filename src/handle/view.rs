@@ -1,7 +1,7 @@
 //! Borrowed windows into device memory, for kernel launches and partial copies. They own nothing.
 
 use crate::device::stream::Stream;
-use crate::error::Error;
+use crate::error::{Error, Returned};
 use crate::handle::{DevBox, bytes_of};
 use crate::heap::HeapInner;
 use crate::heap::data::DeviceData;
@@ -202,24 +202,29 @@ where
     /// Two disjoint parts, before and from `mid`.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`].
-    pub fn split_at_mut(self, mid: usize) -> Result<(ViewMut<'a, [T]>, ViewMut<'a, [T]>), Error> {
-        let element_bytes = size_of::<T>();
-        let head = self.window.slice(0..mid, element_bytes)?;
-        let tail = self.window.slice(mid..self.window.elements, element_bytes)?;
-        Ok((ViewMut { window: head, of: PhantomData }, ViewMut { window: tail, of: PhantomData }))
+    /// [`Error::OutOfRange`]; the view comes back.
+    pub fn split_at_mut(self, mid: usize) -> Result<(ViewMut<'a, [T]>, ViewMut<'a, [T]>), Returned<Self>> {
+        let part = |range| self.window.slice(range, size_of::<T>());
+        match (part(0..mid), part(mid..self.window.elements)) {
+            (Ok(head), Ok(tail)) => {
+                Ok((ViewMut { window: head, of: PhantomData }, ViewMut { window: tail, of: PhantomData }))
+            }
+            (Err(error), _) | (_, Err(error)) => Err(Returned::new(self, error)),
+        }
     }
 
     /// The same bytes as elements of another type.
     ///
     /// # Errors
-    /// [`Error::Misaligned`] if the size or the address does not divide.
-    pub fn cast<U>(self) -> Result<ViewMut<'a, [U]>, Error>
+    /// [`Error::Misaligned`] if the size or the address does not divide; the view comes back.
+    pub fn cast<U>(self) -> Result<ViewMut<'a, [U]>, Returned<Self>>
     where
         [U]: DeviceData,
     {
-        let bytes = self.bytes();
-        Ok(ViewMut { window: self.window.cast(bytes, size_of::<U>(), align_of::<U>())?, of: PhantomData })
+        match self.window.cast(self.bytes(), size_of::<U>(), align_of::<U>()) {
+            Ok(window) => Ok(ViewMut { window, of: PhantomData }),
+            Err(error) => Err(Returned::new(self, error)),
+        }
     }
 }
 

@@ -91,7 +91,7 @@ impl HeapInner {
 
     pub(crate) fn close(&self) -> Result<(), Error> {
         self.space.lock().close()?;
-        let done = self.settle().and_then(|_| self.trim()).and_then(|_| self.free_buffers());
+        let done = self.settle().and_then(|_| self.trim()).and_then(|_| self.buffers.free_idle());
         if done.is_err() {
             self.space.lock().reopen();
         }
@@ -100,13 +100,14 @@ impl HeapInner {
 }
 
 /// The last handle of a heap that was not closed is gone: what is free goes back to the device, and
-/// nothing is waited for. A slab with a leaked or still used block is left to the device.
+/// nothing is waited for. A slab with a leaked or still used block is left to the device, and so are the
+/// operands of work in flight: their buffers must not be used again.
 impl Drop for HeapInner {
     fn drop(&mut self) {
+        let _ = self.sweep_all();
+        let _ = self.trim();
         if !self.device.is_lost() {
-            let _ = self.sweep_all();
-            let _ = self.trim();
-            let _ = self.free_buffers();
+            self.leak_operands();
         }
     }
 }

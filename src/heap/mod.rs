@@ -18,7 +18,7 @@ use crate::device::stream::{DeviceRef, Stream};
 use crate::error::{Error, Returned};
 use crate::heap::block::{Block, Write};
 use crate::heap::options::HeapOptions;
-use crate::heap::page_locked::IdleBuffers;
+use crate::heap::page_locked::Buffers;
 use crate::heap::space::{Slab, Space};
 use crate::heap::sweep::Sweeps;
 use crate::stats::{LeakReport, Ledger};
@@ -59,7 +59,7 @@ pub struct HeapInner {
     space: Mutex<Space>,
     sweeps: Mutex<Sweeps>,
     writes: Mutex<HashMap<u32, Write>>,
-    buffers: Mutex<IdleBuffers>,
+    buffers: Arc<Buffers>,
 }
 
 impl Heap {
@@ -75,7 +75,7 @@ impl Heap {
             space: Mutex::new(Space::new(options.limit_bytes)),
             sweeps: Mutex::new(Sweeps::default()),
             writes: Mutex::new(HashMap::new()),
-            buffers: Mutex::new(IdleBuffers::default()),
+            buffers: Arc::new(Buffers::new(&device)),
             device,
             transfers,
             options,
@@ -164,10 +164,9 @@ impl fmt::Debug for Heap {
     }
 }
 
-/// Drops what parked operands are over, without waiting: they keep the heap alive, and nobody else will look.
+/// Reports what is left.
 impl Drop for HeapOwner {
     fn drop(&mut self) {
-        let _ = self.0.sweep_all();
         let blocks = self.0.space.lock().live_spans();
         if blocks.is_empty() || std::thread::panicking() {
             return;
@@ -209,7 +208,10 @@ impl HeapInner {
             return self.space.lock().check_open().map(|()| Block::empty(self));
         }
         let charge = self.charge_bytes(bytes);
-        self.sweep_some()?;
+        // A sweep that fails leaves its blocks parked; only a device that is gone forbids to go on.
+        if self.sweep_some() == Err(Error::DeviceLost) {
+            return Err(Error::DeviceLost);
+        }
         self.alloc_span(charge, align as u64, allocated_at)
     }
 

@@ -1,9 +1,11 @@
 //! Host memory that asynchronous copies may use, kept and reused by its heap.
 #![expect(unsafe_code, reason = "owns raw host buffers that the device allocated")]
 
+use crate::device::stream::DeviceRef;
 use crate::error::Error;
 use crate::heap::data::DeviceData;
 use crate::heap::{Heap, HeapInner, check_align};
+use crate::sync::Mutex;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -27,7 +29,8 @@ use std::sync::Arc;
 /// ```
 #[must_use = "a buffer that is not used goes back to its heap"]
 pub struct PageLocked<T: ?Sized + DeviceData> {
-    heap: Arc<HeapInner>,
+    /// Not the heap itself: operands parked there must not keep it alive.
+    pool: Arc<Buffers>,
     /// `None`: no bytes.
     buffer: Option<Buffer>,
     bytes: usize,
@@ -35,7 +38,7 @@ pub struct PageLocked<T: ?Sized + DeviceData> {
     of: PhantomData<fn() -> *const T>,
 }
 
-pub(crate) struct Buffer {
+struct Buffer {
     memory: NonNull<u8>,
     bytes: usize,
 }
@@ -45,9 +48,15 @@ unsafe impl Send for Buffer {}
 // SAFETY: a shared buffer is only read.
 unsafe impl Sync for Buffer {}
 
+/// The buffers of a heap, shared with those that are out.
+pub(crate) struct Buffers {
+    device: DeviceRef,
+    idle: Mutex<IdleBuffers>,
+}
+
 /// Buffers at rest. Capacity is reserved when a buffer is made, so that giving one back never allocates.
 #[derive(Default)]
-pub(crate) struct IdleBuffers {
+struct IdleBuffers {
     idle: Vec<Buffer>,
     made: usize,
 }
@@ -82,14 +91,15 @@ const PAGE: usize = 4096;
 impl<T: ?Sized + DeviceData> PageLocked<T> {
     fn new(heap: &Arc<HeapInner>, bytes: usize, elements: usize) -> Result<Self, Error> {
         check_align(align_of::<T::Element>())?;
-        let buffer = if bytes == 0 { None } else { Some(heap.take_buffer(bytes)?) };
-        let mut new = PageLocked::<T> { heap: heap.clone(), buffer, bytes, elements, of: PhantomData };
+        let pool = heap.buffers.clone();
+        let buffer = if bytes == 0 { None } else { Some(pool.take(bytes)?) };
+        let mut new = PageLocked::<T> { pool, buffer, bytes, elements, of: PhantomData };
         new.as_bytes_mut().fill(0); // a reused buffer must not show what it held
         Ok(new)
     }
 
     pub(crate) fn is_of(&self, heap: &Arc<HeapInner>) -> bool {
-        self.heap.device.same(&heap.device)
+        self.pool.device.same(&heap.device)
     }
 
     pub(crate) fn elements(&self) -> usize {
@@ -131,15 +141,19 @@ impl<T: ?Sized + DeviceData> DerefMut for PageLocked<T> {
 impl<T: ?Sized + DeviceData> Drop for PageLocked<T> {
     fn drop(&mut self) {
         if let Some(buffer) = self.buffer.take() {
-            self.heap.buffers.lock().idle.push(buffer);
+            self.pool.idle.lock().idle.push(buffer);
         }
     }
 }
 
-impl HeapInner {
+impl Buffers {
+    pub(crate) fn new(device: &DeviceRef) -> Self {
+        Buffers { device: device.clone(), idle: Mutex::new(IdleBuffers::default()) }
+    }
+
     /// The smallest idle buffer that fits, or a new one.
-    fn take_buffer(&self, bytes: usize) -> Result<Buffer, Error> {
-        let mut buffers = self.buffers.lock();
+    fn take(&self, bytes: usize) -> Result<Buffer, Error> {
+        let mut buffers = self.idle.lock();
         let fitting = buffers.idle.iter().enumerate().filter(|(_, buffer)| buffer.bytes >= bytes);
         let best = fitting.min_by_key(|(_, buffer)| buffer.bytes).map(|(at, _)| at);
         if let Some(at) = best {
@@ -153,19 +167,19 @@ impl HeapInner {
         match self.device.call(|device| device.alloc_page_locked(bytes)) {
             Ok(memory) => Ok(Buffer { memory, bytes }),
             Err(error) => {
-                self.buffers.lock().made -= 1;
+                self.idle.lock().made -= 1;
                 Err(error)
             }
         }
     }
 
     /// Gives idle buffers back to the device.
-    pub(crate) fn free_buffers(&self) -> Result<(), Error> {
+    pub(crate) fn free_idle(&self) -> Result<(), Error> {
         loop {
-            let Some(buffer) = self.buffers.lock().idle.pop() else { return Ok(()) };
+            let Some(buffer) = self.idle.lock().idle.pop() else { return Ok(()) };
             // SAFETY: the buffer came from this device with these bytes and is idle: copies in flight own theirs.
             let freed = self.device.call(|device| unsafe { device.free_page_locked(buffer.memory, buffer.bytes) });
-            let mut buffers = self.buffers.lock();
+            let mut buffers = self.idle.lock();
             match freed {
                 Ok(()) => buffers.made -= 1,
                 Err(error) => {
@@ -180,5 +194,12 @@ impl HeapInner {
 impl<T: ?Sized + DeviceData> fmt::Debug for PageLocked<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PageLocked").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+/// The heap is gone, and the last buffer is back.
+impl Drop for Buffers {
+    fn drop(&mut self) {
+        let _ = self.free_idle();
     }
 }

@@ -18,9 +18,10 @@ pub(crate) struct Sweeps {
     in_flight: usize,
 }
 
-/// Spans that are free once all the events have passed: one event per noted stream.
+/// Parked spans and one mark behind each stream that they note. A span is free once the marks of its own
+/// streams have passed.
 struct Batch {
-    events: Vec<Event>,
+    marks: Vec<(StreamSet, Event)>,
     spans: Vec<(u32, StreamSet)>,
 }
 
@@ -66,8 +67,8 @@ impl HeapInner {
         loop {
             self.batch_parked(usize::MAX)?;
             let Some(batch) = self.next_batch() else { break };
-            match batch.events.iter().try_for_each(Event::wait) {
-                Ok(()) => freed += self.free_batch(batch),
+            match batch.marks.iter().try_for_each(|(_, event)| event.wait()) {
+                Ok(()) => freed += self.free_spans(&batch.spans),
                 Err(error) => {
                     self.sweeps.lock().batches.push_front(batch);
                     return Err(error);
@@ -106,24 +107,33 @@ impl HeapInner {
         self.sweeps.lock().operands.push_back(operands);
     }
 
+    /// Nobody will be there to see their work end.
+    pub(crate) fn leak_operands(&mut self) {
+        self.sweeps.get_mut().operands.drain(..).for_each(std::mem::forget);
+    }
+
     /// Frees what has passed, then marks at most so many parked blocks. Waits for nothing.
     fn sweep(&self, at_most: usize) -> Result<(), Error> {
-        self.free_passed()?;
+        self.free_passed(at_most)?;
         if self.batch_parked(at_most)? {
-            self.free_passed()?;
+            self.free_passed(at_most)?;
         }
         self.drop_passed_operands(at_most)
     }
 
-    fn free_passed(&self) -> Result<(), Error> {
-        while let Some(batch) = self.next_batch() {
-            match all_passed(&batch.events) {
-                Ok(true) => {
-                    self.free_batch(batch);
-                }
-                not_yet => {
-                    self.sweeps.lock().batches.push_front(batch);
-                    return not_yet.map(drop);
+    /// A short sweep ends at the first batch that is still pending, which goes to the back, so that it does
+    /// not hide those behind it for good. A whole one looks at all.
+    fn free_passed(&self, at_most: usize) -> Result<(), Error> {
+        let waiting = self.sweeps.lock().batches.len();
+        for _ in 0..waiting {
+            let Some(mut batch) = self.next_batch() else { break };
+            let asked = batch.drop_passed_marks();
+            self.free_spans(&batch.take_passed_spans());
+            if !batch.spans.is_empty() {
+                self.sweeps.lock().batches.push_back(batch);
+                asked?;
+                if at_most == SOME {
+                    break;
                 }
             }
         }
@@ -137,8 +147,8 @@ impl HeapInner {
         }
         let (spans, notes) = self.space.lock().take_parked(at_most);
         match self.device.record_all(notes.streams()) {
-            Ok(events) => {
-                self.sweeps.lock().batches.push_back(Batch { events, spans });
+            Ok(marks) => {
+                self.sweeps.lock().batches.push_back(Batch { marks, spans });
                 Ok(true)
             }
             Err(error) => {
@@ -149,14 +159,14 @@ impl HeapInner {
         }
     }
 
-    fn free_batch(&self, batch: Batch) -> u64 {
+    fn free_spans(&self, spans: &[(u32, StreamSet)]) -> u64 {
         {
             let mut writes = self.writes.lock();
-            let written = batch.spans.iter().filter(|(_, notes)| notes.contains(StreamSet::WRITE_PENDING));
+            let written = spans.iter().filter(|(_, notes)| notes.contains(StreamSet::WRITE_PENDING));
             written.for_each(|(span, _)| drop(writes.remove(span)));
         }
         let mut space = self.space.lock();
-        batch.spans.iter().map(|&(span, _)| space.free(span)).sum()
+        spans.iter().map(|&(span, _)| space.free(span)).sum()
     }
 
     fn drop_passed_operands(&self, at_most: usize) -> Result<(), Error> {
@@ -189,11 +199,24 @@ impl HeapInner {
     }
 }
 
-fn all_passed(events: &[Event]) -> Result<bool, Error> {
-    for event in events {
-        if !event.passed()? {
-            return Ok(false);
-        }
+impl Batch {
+    fn drop_passed_marks(&mut self) -> Result<(), Error> {
+        let mut result = Ok(());
+        self.marks.retain(|(_, event)| match event.passed() {
+            Ok(passed) => !passed,
+            Err(error) => {
+                result = Err(error);
+                true
+            }
+        });
+        result
     }
-    Ok(true)
+
+    fn take_passed_spans(&mut self) -> Vec<(u32, StreamSet)> {
+        let pending = self.marks.iter().fold(StreamSet::EMPTY, |all, &(class, _)| all.union(class));
+        let spans = std::mem::take(&mut self.spans);
+        let (waiting, passed) = spans.into_iter().partition(|(_, notes)| notes.intersects(pending));
+        self.spans = waiting;
+        passed
+    }
 }

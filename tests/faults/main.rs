@@ -68,6 +68,8 @@ fn run(bench: Bench, planned: Option<(u64, Fault)>) -> u64 {
     assert_eq!(control.calls_after_loss(), 0);
     if let Some(late) = late {
         assert_eq!(late.violations(), [""; 0]);
+        // Nothing keeps a lost device either.
+        assert_eq!((late.memory_bytes(), late.page_locked_bytes()), (0, 0));
     }
     drop(telltale);
     control.calls()

@@ -108,11 +108,12 @@ fn a_dropped_heap_leaves_nothing_behind_once_its_handles_are_gone() {
     let heap = Heap::new(device, HeapOptions::new(4096).slab_bytes(1024).on_leak(|_| ())).unwrap();
     let stream = heap.new_stream().unwrap();
     let fly = || heap.alloc_slice::<u8>(5).unwrap().upload(heap.page_locked_slice(5).unwrap(), &stream).unwrap();
-    let (landed, parked) = (fly(), fly());
+    let (landed, parked, outliving) = (fly(), fly(), fly());
     drop(parked);
     let (handle, staging) = landed.wait().unwrap();
     drop(heap);
-    assert!(control.live_bytes() > 0 && control.page_locked_bytes() > 0);
     drop((staging, handle));
+    assert!(control.live_bytes() > 0 && control.page_locked_bytes() > 0, "one copy is in flight still");
+    drop(outliving);
     assert_eq!((control.live_bytes(), control.page_locked_bytes()), (0, 0));
 }

@@ -1,7 +1,7 @@
 //! Copies in flight own both their sides: waited for, asked about, ordered, dropped or forgotten.
 
 use crate::{Rig, contents, lend};
-use hapax::{Freed, HeapOptions, Landed};
+use hapax::{DeviceRef, Freed, Heap, HeapOptions, Landed, LateDevice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -199,4 +199,38 @@ fn a_flight_dropped_on_another_thread_is_parked_like_any_other() {
     assert_eq!(rig.freeing_bytes(), 16);
     assert_eq!(rig.heap.settle().unwrap(), 16);
     assert_eq!(rig.freeing_bytes(), 0);
+}
+
+#[test]
+fn a_flight_that_outlives_its_heap_gives_its_buffer_back() {
+    let (device, control) = LateDevice::new();
+    let heap = Heap::new(device, HeapOptions::new(64).granule_bytes(1).on_leak(|_| ())).unwrap();
+    let stream = heap.new_stream().unwrap();
+    let fly = || heap.alloc_slice::<u8>(8).unwrap().upload(heap.page_locked_slice(8).unwrap(), &stream).unwrap();
+    let (landed, dropped) = (fly(), fly());
+    drop(heap);
+    drop(landed.wait().unwrap());
+    assert!(control.memory_bytes() > 0 && control.page_locked_bytes() > 0, "the other one keeps them");
+    control.run_all();
+    drop(dropped); // the last that knows the heap
+    assert_eq!((control.page_locked_bytes(), control.violations().len()), (0, 0));
+}
+
+/// What a pending copy uses is neither freed nor used again, not even by the heap that the buffer came from.
+#[test]
+fn a_heap_that_goes_with_work_in_flight_leaks_its_operands_as_if_forgotten() {
+    let (device, control) = LateDevice::new();
+    let device = DeviceRef::new(device);
+    let [going, staying] = [(); 2].map(|()| Heap::new(&device, HeapOptions::new(64).granule_bytes(1)).unwrap());
+    let stream = device.new_stream().unwrap();
+    let handle = going.alloc_slice::<u8>(8).unwrap().upload_from(&[7; 8]).unwrap();
+    let buffer = staying.page_locked_slice::<u8>(8).unwrap();
+    drop(handle.download(buffer, &stream).unwrap());
+    drop(going);
+    let other = staying.page_locked_slice::<u8>(8).unwrap();
+    control.run_all();
+    assert_eq!(*other, [0; 8]);
+    drop(other);
+    staying.close().unwrap();
+    assert_eq!(control.violations(), [""; 0]);
 }

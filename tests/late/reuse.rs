@@ -99,6 +99,29 @@ fn everything_that_has_passed_is_swept_before_an_allocation_fails() {
 }
 
 #[test]
+fn a_stream_that_stands_still_holds_up_its_own_blocks_only() {
+    const STILL: usize = 12;
+    for apart in [false, true] {
+        let rig = Rig::new(8 * (STILL as u64 + 1));
+        let still: Vec<_> = (0..STILL).map(|_| rig.ready(&[1; 8])).collect();
+        let passing = rig.ready(&[2; 8]);
+        lent(&rig, &passing, &[&rig.b]);
+        for handle in still {
+            lent(&rig, &handle, &[&rig.a]);
+            drop(handle);
+            if apart {
+                rig.sweep(); // marked by itself
+            }
+        }
+        drop(passing);
+        assert_eq!(freeing_at_refusal(&rig.heap, 8), 8 * (STILL as u64 + 1));
+        rig.late.run_stream(&rig.b);
+        drop(rig.heap.alloc_slice::<u8>(8).expect("its stream has passed"));
+        assert_eq!(freeing_at_refusal(&rig.heap, 16), 8 * STILL as u64);
+    }
+}
+
+#[test]
 fn trim_gives_back_slabs_that_have_passed_and_waits_for_none() {
     let rig = Rig::with(HeapOptions::new(64).granule_bytes(1).slab_bytes(16));
     let [one, two] = [[1; 16], [2; 16]].map(|contents| rig.ready(&contents));
