@@ -22,6 +22,11 @@
 //!
 //! DESIGN.md in the repository has the invariants, what shows each of them, and the reasons.
 
+/// The README's program compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod cache;
 mod device;
 mod error;

@@ -86,5 +86,8 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
             );
         }
         assert_eq!(keyed, self.table.len(), "table");
+        if let Some((slot, hash)) = self.ahead {
+            assert_eq!(hash, self.slots.hash(slot), "the hash read ahead");
+        }
     }
 }
