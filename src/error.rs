@@ -14,8 +14,12 @@ pub enum Error {
     /// passed ([`Heap::settle`](crate::Heap::settle) waits for that); evicting frees more.
     #[error(
         "out of device memory: {need_bytes} bytes needed, {free_bytes} free under the limit of {limit_bytes} \
-         (largest free span {largest_free_bytes}), {freeing_bytes} waiting for streams; \
-         evict, call Heap::settle, or raise the heap's limit"
+         (largest free span {largest_free_bytes}), {freeing_bytes} waiting for streams; {}",
+        if *device_refused {
+            "the device itself has no more: other heaps or processes hold it; evict, or trim other heaps"
+        } else {
+            "evict, call Heap::settle, or raise the heap's limit"
+        }
     )]
     OutOfMemory {
         /// Bytes asked for, rounded up to the heap's granule.
@@ -28,6 +32,8 @@ pub enum Error {
         freeing_bytes: u64,
         /// The heap's limit.
         limit_bytes: u64,
+        /// The limit leaves room, but the device refused a slab.
+        device_refused: bool,
     },
     /// `elements * element_bytes` (rounded up to the granule) is more than `isize::MAX`.
     #[error("{elements} elements of {element_bytes} bytes are more than can be addressed")]
@@ -161,8 +167,8 @@ pub enum Error {
     /// Waiting for this key would wait for the calling thread itself, directly or through other fillers.
     #[error("waiting for this key would deadlock: its filler waits, directly or through others, for this thread")]
     WouldDeadlock,
-    /// A filler returned a lease of another key or another cache.
-    #[error("the filler returned a lease of another entry than the one it was asked to fill")]
+    /// A filler returned a lease of another key, cache or stream.
+    #[error("the filler returned a lease of another entry, or on another stream, than it was asked to fill")]
     ForeignFill,
 }
 

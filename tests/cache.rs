@@ -379,32 +379,67 @@ fn into_handles_hands_out_everything_next_victim_first() {
     assert_eq!(heap.ledger().live_bytes, 0);
 }
 
-/// Panics in `K::eq` find the cache unlocked and unchanged.
-#[test]
-fn a_key_that_panics_while_compared_breaks_nothing() {
-    struct Key(u32);
-    impl std::hash::Hash for Key {
-        fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-            self.0.hash(state);
-        }
-    }
-    impl PartialEq for Key {
-        fn eq(&self, other: &Self) -> bool {
-            assert!(self.0 != 13 && other.0 != 13, "thirteen");
-            self.0 == other.0
-        }
-    }
-    impl Eq for Key {}
+/// Panics on demand wherever a cache runs its key's code.
+#[derive(Debug)]
+struct Touchy(u32);
 
+thread_local! {
+    static PANICS: std::cell::Cell<&'static str> = const { std::cell::Cell::new("nowhere") };
+}
+
+fn panic_in(place: &'static str) {
+    if PANICS.get() == place {
+        PANICS.set("nowhere"); // once
+        panic!("a key panics in {place}");
+    }
+}
+
+impl PartialEq for Touchy {
+    fn eq(&self, other: &Self) -> bool {
+        panic_in("eq");
+        self.0 == other.0
+    }
+}
+
+impl Eq for Touchy {}
+
+impl std::hash::Hash for Touchy {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        panic_in("hash");
+        self.0.hash(state);
+    }
+}
+
+impl Drop for Touchy {
+    fn drop(&mut self) {
+        panic_in("drop");
+    }
+}
+
+fn panics(place: &'static str, work: impl FnOnce()) {
+    PANICS.set(place);
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    assert!(caught.is_err(), "nothing panicked in {place}");
+    PANICS.set("nowhere");
+}
+
+#[test]
+fn a_key_that_panics_loses_no_handle_and_breaks_nothing() {
     let Room { heap, stream, .. } = room(1, 100);
-    let cache: VramCache<Key, [u8]> = VramCache::new(&heap, 100).unwrap();
-    cache.insert(Key(13), handle(&heap, b"a")).unwrap().free_all().unwrap();
-    let compared = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        cache.get(&Key(13), &stream).map(drop).unwrap();
-    }));
-    assert!(compared.is_err());
-    cache.insert(Key(1), handle(&heap, b"b")).unwrap().free_all().unwrap();
-    assert_eq!(cache.stats().entries, 2);
+    let cache: VramCache<Touchy, [u8]> = VramCache::new(&heap, 100).unwrap();
+    for key in 1..=4 {
+        cache.insert(Touchy(key), handle(&heap, b"a")).unwrap().free_all().unwrap();
+    }
+    for place in ["hash", "eq"] {
+        panics(place, || drop(cache.get(&Touchy(1), &stream)));
+        let value = handle(&heap, b"b");
+        panics(place, || drop(cache.insert(Touchy(1), value)));
+        assert_eq!((cache.stats().entries, heap.ledger().live_blocks), (4, 4), "{place}");
+        cache.validate();
+    }
+    let all = cache.into_handles();
+    panics("drop", || drop(all));
+    assert_eq!(heap.ledger().live_blocks, 0, "the other entries were given up");
 }
 
 /// A leak that is counted: the forgotten lease's entry survives the cache and is reported by the heap.

@@ -19,7 +19,7 @@ fn loom_a_stream_is_not_ended_while_a_sweep_marks_it() {
         drop(heap.new_stream().unwrap()); // looks for streams that are over, and marks this one
         control.run_all();
         let sweeps = heap.clone();
-        let thread = loom::thread::spawn(move || drop(sweeps.settle().unwrap()));
+        let thread = loom::thread::spawn(move || sweeps.settle().unwrap());
         drop(heap.new_stream().unwrap()); // finds it over
         thread.join().unwrap();
         assert_eq!(control.violations(), Vec::<String>::new());

@@ -375,7 +375,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
         self.slots.value_mut(slot)
     }
 
-    /// Whether the entry of a held lease is the resident entry of `key`.
+    /// Whether the entry of a held lease, retired or not, is of `key`.
     pub(crate) fn is_key<Q: ?Sized + Eq>(&self, slot: u32, key: &Q) -> bool
     where
         K: Borrow<Q>,

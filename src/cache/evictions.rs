@@ -101,6 +101,13 @@ impl<K, V: Resident> fmt::Debug for Evictions<K, V> {
 
 impl<K, V: Resident> Drop for Evictions<K, V> {
     fn drop(&mut self) {
-        self.for_each(drop);
+        /// Gives up the rest when the drop of a key panics.
+        struct Rest<'a, K, V: Resident>(&'a mut Evictions<K, V>);
+        impl<K, V: Resident> Drop for Rest<'_, K, V> {
+            fn drop(&mut self) {
+                self.0.for_each(drop);
+            }
+        }
+        Rest(self).0.for_each(drop);
     }
 }

@@ -23,7 +23,6 @@ pub(crate) struct Index<K, S, P: Policy = Lru> {
     state: Mutex<State<K, S, P>>,
     counts: Counts,
     hasher: DefaultHashBuilder,
-    granule_bytes: u64,
 }
 
 struct State<K, S, P: Policy> {
@@ -49,13 +48,6 @@ pub(crate) enum Found<'a, V> {
     Miss(u32),
     /// Another thread fills it.
     Busy,
-}
-
-/// Why a value was not taken; it comes back.
-pub(crate) struct Refused<K, S> {
-    pub(crate) key: K,
-    pub(crate) value: S,
-    pub(crate) error: Error,
 }
 
 /// Bytes and entries now, and what was counted so far.
@@ -84,7 +76,6 @@ impl<K: Hash + Eq, S: Stored, P: Policy> Index<K, S, P> {
             }),
             counts: Counts::new(),
             hasher: DefaultHashBuilder::default(),
-            granule_bytes,
         }
     }
 
@@ -209,10 +200,16 @@ impl<K: Hash + Eq, S: Stored, P: Policy> Index<K, S, P> {
         Hit { slot, count: self.counts.at(slot), view, write_pending }
     }
 
-    /// Puts an entry in, replacing an unleased one.
-    pub(crate) fn insert(&self, key: K, value: S, cost_ns: u64) -> Result<Removed<K, S>, Refused<K, S>> {
+    /// Puts an entry in, replacing an unleased one. The value is taken apart only when nothing can refuse it
+    /// or panic any more, as `K::hash` and `K::eq` may.
+    pub(crate) fn insert(
+        &self,
+        key: K,
+        charge: u64,
+        cost_ns: u64,
+        value: impl FnOnce() -> S,
+    ) -> Result<Removed<K, S>, (K, Error)> {
         let hash = self.hash(&key);
-        let charge = value.charge_bytes(self.granule_bytes);
         let mut out = Removed::new();
         let mut state = self.state.lock();
         let place = state.core.find(hash, &key);
@@ -223,12 +220,12 @@ impl<K: Hash + Eq, S: Stored, P: Policy> Index<K, S, P> {
                     drop(state);
                     state = self.state.lock();
                 }
-                state.core.admit(hash, key, value, cost_ns, &self.counts);
+                state.core.admit(hash, key, value(), cost_ns, &self.counts);
                 Ok(out)
             }
             Err(error) => {
                 drop(state);
-                Err(Refused { key, value, error })
+                Err((key, error))
             }
         }
     }

@@ -81,12 +81,12 @@ impl<'c, K: Hash + Eq, V: Resident> Lease<'c, K, V> {
         Ok(OwnedLease { cache: cache.clone(), stream, slot, view })
     }
 
-    pub(crate) fn is_of<Q>(&self, cache: &Cache<K, V>, key: &Q) -> bool
+    pub(crate) fn is_of<Q>(&self, cache: &Cache<K, V>, stream: &Stream, key: &Q) -> bool
     where
         K: std::borrow::Borrow<Q>,
         Q: ?Sized + Hash + Eq,
     {
-        std::ptr::eq(self.cache, cache) && cache.index().is_key(self.slot, key)
+        std::ptr::eq(self.cache, cache) && self.stream.same(stream) && cache.index().is_key(self.slot, key)
     }
 }
 

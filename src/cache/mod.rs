@@ -20,7 +20,7 @@ mod loom_models;
 
 use crate::cache::evictions::Evictions;
 use crate::cache::flight::Patience;
-use crate::cache::index::{Found, Hit, Index, Refused, Take};
+use crate::cache::index::{Found, Hit, Index, Take};
 use crate::cache::lease::Lease;
 use crate::cache::resident::{Resident, Spans};
 use crate::cache::slot::Stored;
@@ -48,7 +48,8 @@ pub type VramCache<K, T> = Cache<K, DevBox<T>>;
 ///   lookup, insert or commit. Leased entries are never evicted.
 /// - Each handle goes in once and comes out once.
 ///
-/// All methods take `&self`; share it by reference or in an [`Arc`]. A hit takes one short lock and reads
+/// All methods take `&self`; share it by reference or in an [`Arc`]. `K::eq` runs under the lock, so it must not use
+/// this cache. A hit takes one short lock and reads
 /// no clock; a release is one atomic.
 ///
 /// # Examples
@@ -286,7 +287,7 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
             Lookup::Hit(lease) => Ok(Filled { lease, evicted: Evictions::empty() }),
             Lookup::Miss(vacancy) => {
                 let filled = fill(vacancy)?;
-                if !filled.lease.is_of(self, key) {
+                if !filled.lease.is_of(self, stream, key) {
                     return Err(Error::ForeignFill.into());
                 }
                 Ok(filled)
@@ -315,10 +316,17 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
             self.index.reject();
             return Err(Returned::new((key, value), Error::WrongHeap));
         }
-        let (heap, raw) = value.into_raw();
-        match self.index.insert(key, raw, cost_ns) {
-            Ok(removed) => Ok(Evictions::new(heap, removed)),
-            Err(Refused { key, value, error }) => Err(Returned::new((key, V::from_raw(heap, value)), error)),
+        let charge = value.charge_bytes();
+        let (mut whole, mut heap) = (Some(value), None);
+        let take_apart = || {
+            let (share, raw) = whole.take().expect("taken once").into_raw();
+            heap = Some(share); // goes on to what is evicted
+            raw
+        };
+        match (self.index.insert(key, charge, cost_ns, take_apart), whole, heap) {
+            (Ok(removed), _, Some(heap)) => Ok(Evictions::new(heap, removed)),
+            (Err((key, error)), Some(value), _) => Err(Returned::new((key, value), error)),
+            _ => unreachable!("a value is either taken or refused"),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::cache::slot::Stored;
 use crate::device::stream::{Stream, StreamSet};
 use crate::error::Error;
-use crate::handle::state::{Evicted, Ready};
+use crate::handle::state::Evicted;
 use crate::handle::view::View;
 use crate::handle::{DevBox, RawDevBox};
 use crate::heap::HeapInner;
@@ -66,11 +66,12 @@ pub(crate) mod sealed {
 /// How a resident gets into a slot and out of it.
 pub(crate) trait Stores: sealed::Sealed {
     fn is_of(&self, heap: &Arc<HeapInner>) -> bool;
+    /// Bytes that it takes of its heap, in whole granules.
+    fn charge_bytes(&self) -> u64;
     /// Orders `stream` behind a pending write elsewhere, and notes it.
     fn lend(&self, stream: &Stream) -> Result<(), Error>;
     /// With its share of the heap, which goes on to what it evicts.
     fn into_raw(self) -> (Arc<HeapInner>, Self::Raw);
-    fn from_raw(heap: Arc<HeapInner>, raw: Self::Raw) -> Self;
     fn evicted(heap: Arc<HeapInner>, raw: Self::Raw) -> Self::Evicted;
     fn free(evicted: Self::Evicted) -> Result<Freed, Error>;
     fn view<'a>(heap: &'a Arc<HeapInner>, stream: &'a Stream, raw: <Self::Raw as Stored>::View) -> Self::View<'a>;
@@ -91,16 +92,16 @@ impl<T: ?Sized + DeviceData> Stores for DevBox<T> {
         Arc::ptr_eq(self.heap(), heap)
     }
 
+    fn charge_bytes(&self) -> u64 {
+        self.charge_bytes()
+    }
+
     fn lend(&self, stream: &Stream) -> Result<(), Error> {
         self.lend_to(stream)
     }
 
     fn into_raw(self) -> (Arc<HeapInner>, RawDevBox<T>) {
         self.into_raw()
-    }
-
-    fn from_raw(heap: Arc<HeapInner>, raw: RawDevBox<T>) -> Self {
-        raw.into_handle(heap, Ready::STATE)
     }
 
     fn evicted(heap: Arc<HeapInner>, raw: RawDevBox<T>) -> DevBox<T, Evicted> {
@@ -169,6 +170,10 @@ macro_rules! bundle {
                 $(self.$at.is_of(heap))&&*
             }
 
+            fn charge_bytes(&self) -> u64 {
+                0 $(+ self.$at.charge_bytes())*
+            }
+
             fn lend(&self, stream: &Stream) -> Result<(), Error> {
                 $(self.$at.lend(stream)?;)*
                 Ok(())
@@ -178,10 +183,6 @@ macro_rules! bundle {
                 let parts = ($(self.$at.into_raw(),)*);
                 let raw = ($(parts.$at.1,)*);
                 (parts.0.0, raw)
-            }
-
-            fn from_raw(heap: Arc<HeapInner>, raw: Self::Raw) -> Self {
-                ($($part::from_raw(heap.clone(), raw.$at),)*)
             }
 
             fn evicted(heap: Arc<HeapInner>, raw: Self::Raw) -> Self::Evicted {

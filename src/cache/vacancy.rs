@@ -4,11 +4,11 @@ use crate::cache::Cache;
 use crate::cache::evictions::Evictions;
 use crate::cache::lease::Lease;
 use crate::cache::resident::Resident;
-use crate::cache::slot::Stored;
 use crate::device::stream::Stream;
 use crate::error::{Error, Returned};
 use crate::handle::DevBox;
 use crate::handle::state::Uninit;
+use crate::heap::block::Freed;
 use crate::heap::data::DeviceData;
 use std::fmt;
 use std::hash::Hash;
@@ -82,7 +82,7 @@ impl<'c, K: Hash + Eq, V: Resident> Vacancy<'c, K, V> {
         Vacancy { hold: Hold { cache, stream, slot, reserved: None, opened, cost_ns: None, _bound } }
     }
 
-    /// What the value costs to make again, for cost-aware policies; `get_or_try_insert_with` measures it if not given.
+    /// What the value costs to make again; measured from the miss to the commit if not given. `peek` and `snapshot` tell it.
     pub fn cost_ns(mut self, ns: u64) -> Self {
         self.hold.cost_ns = Some(ns);
         self
@@ -140,7 +140,7 @@ impl<'c, K: Hash + Eq, V: Resident> Reservation<'c, K, V> {
         self.hold.reserved.expect("a reservation has reserved")
     }
 
-    /// What the value costs to make again, for cost-aware policies; `get_or_try_insert_with` measures it if not given.
+    /// What the value costs to make again; measured from the miss to the commit if not given. `peek` and `snapshot` tell it.
     pub fn cost_ns(mut self, ns: u64) -> Self {
         self.hold.cost_ns = Some(ns);
         self
@@ -171,10 +171,7 @@ impl<'c, K: Hash + Eq, V: Resident> Reservation<'c, K, V> {
             cache.index().reject();
             return Err(Returned::new((self, value), Error::WrongHeap));
         }
-        let (heap, raw) = value.into_raw();
-        let charge_bytes = raw.charge_bytes(cache.heap().granule_bytes());
-        let reserved_bytes = self.reserved_bytes();
-        let value = V::from_raw(heap, raw);
+        let (charge_bytes, reserved_bytes) = (value.charge_bytes(), self.reserved_bytes());
         if charge_bytes > reserved_bytes {
             cache.index().reject();
             return Err(Returned::new((self, value), Error::OverReservation { charge_bytes, reserved_bytes }));
@@ -210,8 +207,7 @@ where
     // No closure stands between the caller and the allocation: the leak report names the caller's line.
     #[track_caller]
     fn fill_with(&self, contents: &[T], evicted: Evictions<K, DevBox<[T]>>) -> Result<DevBox<[T]>, Error> {
-        evicted.free_all()?;
-        self.wait_for_freed()?;
+        self.free_and_wait(evicted)?;
         let memory = self.alloc_in_two_rounds(contents.len())?;
         Ok(memory.upload_from(contents)?)
     }
@@ -226,18 +222,16 @@ where
         if evicted.is_empty() {
             return Err(refused);
         }
-        evicted.free_all()?;
-        self.wait_for_freed()?;
+        self.free_and_wait(evicted)?;
         self.alloc_slice(elements)
     }
 }
 
 impl<K: Hash + Eq, V: Resident> Reservation<'_, K, V> {
-    /// Waits for the streams of blocks that were given up, so that they do not stand beside the new ones.
-    fn wait_for_freed(&self) -> Result<(), Error> {
-        let heap = self.hold.cache.heap();
-        if heap.ledger().freeing_bytes > 0 {
-            heap.settle()?;
+    /// Frees what left, and waits for the streams that still use it, so that it does not stand beside the new value.
+    fn free_and_wait(&self, evicted: Evictions<K, V>) -> Result<(), Error> {
+        if let Freed::WhenStreamsPass { .. } = evicted.free_all()? {
+            self.hold.cache.heap().settle()?;
         }
         Ok(())
     }

@@ -271,6 +271,7 @@ pub struct BestDevice {
 }
 
 /// The best device that this build can reach. It never fails: where there is no GPU it is host memory.
+/// Call it once: two calls give two devices, whose heaps and streams do not mix.
 ///
 /// ```
 /// let best = hapax::best_device();

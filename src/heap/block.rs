@@ -133,12 +133,16 @@ impl Block {
         self.notes.fetch_or(StreamSet::WRITE_PENDING.bits(), Ordering::Relaxed);
     }
 
-    /// The calling thread has waited for the work that `stream` did with the block.
+    /// The calling thread has waited for the work that `stream` did with the block, and so for the last write,
+    /// which that work was ordered behind.
     pub(crate) fn passed(&mut self, stream: &Stream) {
-        if self.heap().device.is_alone(stream) {
-            let rest = self.notes().minus(stream.note());
-            *self.notes.get_mut() = rest.bits();
+        if self.notes().contains(StreamSet::WRITE_PENDING) {
+            self.heap().writes.lock().remove(&self.span);
         }
+        let alone = self.heap().device.is_alone(stream);
+        let over = StreamSet::WRITE_PENDING.union(if alone { stream.note() } else { StreamSet::EMPTY });
+        let rest = self.notes().minus(over);
+        *self.notes.get_mut() = rest.bits();
     }
 
     /// Gives the memory up. Makes no driver call.

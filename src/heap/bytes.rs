@@ -60,6 +60,16 @@ impl Block {
 }
 
 impl HeapInner {
+    /// Settles until nothing is parked, also what another thread's sweep has in hand.
+    fn settle_all(&self) -> Result<(), Error> {
+        loop {
+            self.settle()?;
+            if self.space.lock().ledger().freeing_bytes == 0 {
+                return Ok(());
+            }
+        }
+    }
+
     /// Copies device bytes of a live block to `to`, behind `stream`'s work, and waits.
     ///
     /// `from` must be an address inside a block that the caller keeps alive for the call, with at least
@@ -72,8 +82,9 @@ impl HeapInner {
         self.device.call(|device| unsafe { device.copy_out_blocking(to.as_mut_ptr(), from, to.len(), stream.raw()) })
     }
 
-    /// Gives empty slabs back; returns their bytes.
+    /// Gives idle page-locked buffers and empty slabs back; returns the bytes of the slabs.
     pub(crate) fn trim(&self) -> Result<u64, Error> {
+        self.buffers.free_idle()?;
         let mut bytes = 0;
         loop {
             let Some(slab) = self.space.lock().take_empty_slab() else { return Ok(bytes) };
@@ -91,7 +102,7 @@ impl HeapInner {
 
     pub(crate) fn close(&self) -> Result<(), Error> {
         self.space.lock().close()?;
-        let done = self.settle().and_then(|_| self.trim()).and_then(|_| self.buffers.free_idle());
+        let done = self.settle_all().and_then(|()| self.trim()).map(drop);
         if done.is_err() {
             self.space.lock().reopen();
         }

@@ -1,9 +1,9 @@
 //! Device memory by the slab, handed out as blocks under a limit. Knows no types, no caches, no policies.
 //!
 //! Invariants:
-//! - a span is in exactly one place: free in the suballocator, owned by one [`Block`], or parked;
+//! - a span is in exactly one place: free in the suballocator, owned by one [`Block`], parked, or in a sweep;
 //! - `live + freeing <= limit` and `slabs <= limit`, at every unlock;
-//! - no driver call is made while the lock is held, and none at all by a block's drop.
+//! - no driver call is made while a lock is held, and none by a block's drop while a [`Heap`] is there.
 
 pub(crate) mod block;
 pub(crate) mod bytes;
@@ -32,8 +32,9 @@ use std::sync::Arc;
 /// Device memory under a limit: slabs taken from the device, handed out in spans by best fit.
 ///
 /// Clones share it. Handles keep its memory alive by themselves; when the last `Heap` goes while
-/// handles live, each is reported with the line that allocated it. [`close`](Heap::close) is the
-/// orderly end.
+/// handles live, each is reported with the line that allocated it. So in a struct that holds both, declare the
+/// handles and caches before the heap. [`close`](Heap::close) is the orderly end; a handle that outlives every
+/// `Heap` closes it by its own drop, which then calls the driver.
 ///
 /// ```
 /// use hapax::{Heap, HeapOptions, HostDevice};
@@ -124,7 +125,8 @@ impl Heap {
         self.inner().settle()
     }
 
-    /// Gives empty slabs back to the device and returns how many bytes that were. Waits for nothing.
+    /// Gives empty slabs and idle page-locked buffers back to the device, and returns how many bytes the slabs
+    /// were. Waits for nothing.
     ///
     /// # Errors
     /// [`Error::DeviceLost`], or what the driver reports; slabs not given back stay.
@@ -261,7 +263,7 @@ impl HeapInner {
                     // The slab fits; only the limit can refuse now, if other threads reached it meanwhile.
                     return match space.alloc(charge, align, allocated_at) {
                         Some((span, address)) => Ok(Block::new(self, span, address)),
-                        None => Err(space.out_of_memory(charge)),
+                        None => Err(space.out_of_memory(charge, false)),
                     };
                 }
                 Err(error) => {
@@ -272,7 +274,7 @@ impl HeapInner {
                     // The card has less than a whole slab left: ask for no more than this allocation.
                     let mut space = self.space.lock();
                     if want_bytes == charge {
-                        return Err(space.out_of_memory(charge));
+                        return Err(space.out_of_memory(charge, true));
                     }
                     want_bytes = space.plan_slab(charge, charge)?;
                 }

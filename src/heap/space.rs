@@ -179,13 +179,15 @@ impl Space {
         self.limit_bytes - self.live_bytes - self.freeing_bytes
     }
 
-    pub(crate) fn out_of_memory(&self, need_bytes: u64) -> Error {
+    /// `device_refused`: the limit leaves room, but the device has none.
+    pub(crate) fn out_of_memory(&self, need_bytes: u64, device_refused: bool) -> Error {
         Error::OutOfMemory {
             need_bytes,
             free_bytes: self.free_bytes(),
             largest_free_bytes: self.free.largest_free_bytes(),
             freeing_bytes: self.freeing_bytes,
             limit_bytes: self.limit_bytes,
+            device_refused,
         }
     }
 
@@ -193,7 +195,7 @@ impl Space {
     pub(crate) fn plan_slab(&mut self, charge: u64, preferred_bytes: u64) -> Result<u64, Error> {
         let room = self.limit_bytes - self.slab_bytes;
         if charge > room || charge > self.free_bytes() {
-            return Err(self.out_of_memory(charge));
+            return Err(self.out_of_memory(charge, false));
         }
         let bytes = preferred_bytes.clamp(charge, room);
         self.slab_bytes += bytes;

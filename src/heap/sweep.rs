@@ -21,7 +21,7 @@ pub(crate) struct Sweeps {
 /// Parked spans and one mark behind each stream that they note. A span is free once the marks of its own
 /// streams have passed.
 struct Batch {
-    marks: Vec<(StreamSet, Event)>,
+    marks: Vec<(StreamSet, Arc<Event>)>,
     spans: Vec<(u32, StreamSet)>,
 }
 
@@ -61,20 +61,12 @@ impl HeapInner {
         self.sweep(usize::MAX)
     }
 
-    /// Blocks until nothing is parked; returns the bytes freed.
+    /// Blocks until nothing that was parked before is; returns the bytes freed.
     pub(crate) fn settle(&self) -> Result<u64, Error> {
-        let mut freed = 0;
-        loop {
-            self.batch_parked(usize::MAX)?;
-            let Some(batch) = self.next_batch() else { break };
-            match batch.marks.iter().try_for_each(|(_, event)| event.wait()) {
-                Ok(()) => freed += self.free_spans(&batch.spans),
-                Err(error) => {
-                    self.sweeps.lock().batches.push_front(batch);
-                    return Err(error);
-                }
-            }
-        }
+        self.batch_parked(usize::MAX)?;
+        let marks = self.marks(usize::MAX);
+        marks.iter().try_for_each(|event| event.wait())?;
+        let freed = self.free_behind(&marks);
         while let Some(mut operands) = self.next_operands() {
             match operands.mark.event().and_then(|event| event.wait()) {
                 Ok(()) => self.drop_operands(operands),
@@ -121,23 +113,46 @@ impl HeapInner {
         self.drop_passed_operands(at_most)
     }
 
-    /// A short sweep ends at the first batch that is still pending, which goes to the back, so that it does
-    /// not hide those behind it for good. A whole one looks at all.
+    /// A short sweep asks for one batch, which then goes to the back, so that it does not hide those behind
+    /// it for good. A whole one asks for all. The batches stay in reach of other sweeps meanwhile.
     fn free_passed(&self, at_most: usize) -> Result<(), Error> {
-        let waiting = self.sweeps.lock().batches.len();
-        for _ in 0..waiting {
-            let Some(mut batch) = self.next_batch() else { break };
-            let asked = batch.drop_passed_marks();
-            self.free_spans(&batch.take_passed_spans());
-            if !batch.spans.is_empty() {
-                self.sweeps.lock().batches.push_back(batch);
-                asked?;
-                if at_most == SOME {
-                    break;
-                }
+        let batches = if at_most == SOME { 1 } else { usize::MAX };
+        let mut passed = Vec::new();
+        let mut result = Ok(());
+        for event in self.marks(batches) {
+            match event.passed() {
+                Ok(true) => passed.push(event),
+                Ok(false) => {}
+                Err(error) => result = Err(error),
             }
         }
-        Ok(())
+        self.free_behind(&passed);
+        if batches == 1 {
+            let mut sweeps = self.sweeps.lock();
+            if sweeps.batches.len() > 1 {
+                sweeps.batches.rotate_left(1);
+            }
+        }
+        result
+    }
+
+    /// The marks of the oldest batches.
+    fn marks(&self, batches: usize) -> Vec<Arc<Event>> {
+        let sweeps = self.sweeps.lock();
+        sweeps.batches.iter().take(batches).flat_map(|batch| &batch.marks).map(|(_, event)| event.clone()).collect()
+    }
+
+    /// Takes out marks that have passed, and frees the spans that no mark is left for. Returns their bytes.
+    fn free_behind(&self, passed: &[Arc<Event>]) -> u64 {
+        let mut sweeps = self.sweeps.lock();
+        let mut freed = 0;
+        for batch in &mut sweeps.batches {
+            batch.marks.retain(|(_, mark)| !passed.iter().any(|event| Arc::ptr_eq(event, mark)));
+            // Under the lock: to whoever finds no batch, the spans must be free.
+            freed += self.free_spans(&batch.take_unmarked_spans());
+        }
+        sweeps.batches.retain(|batch| !batch.spans.is_empty());
+        freed
     }
 
     /// Records one event per stream behind parked blocks. Returns whether there were any.
@@ -148,6 +163,7 @@ impl HeapInner {
         let (spans, notes) = self.space.lock().take_parked(at_most);
         match self.device.record_all(notes.streams()) {
             Ok(marks) => {
+                let marks = marks.into_iter().map(|(class, event)| (class, Arc::new(event))).collect();
                 self.sweeps.lock().batches.push_back(Batch { marks, spans });
                 Ok(true)
             }
@@ -190,29 +206,13 @@ impl HeapInner {
         drop(operands); // outside of the lock: a page-locked buffer goes back to this heap
     }
 
-    fn next_batch(&self) -> Option<Batch> {
-        self.sweeps.lock().batches.pop_front()
-    }
-
     fn next_operands(&self) -> Option<Operands> {
         self.sweeps.lock().operands.pop_front()
     }
 }
 
 impl Batch {
-    fn drop_passed_marks(&mut self) -> Result<(), Error> {
-        let mut result = Ok(());
-        self.marks.retain(|(_, event)| match event.passed() {
-            Ok(passed) => !passed,
-            Err(error) => {
-                result = Err(error);
-                true
-            }
-        });
-        result
-    }
-
-    fn take_passed_spans(&mut self) -> Vec<(u32, StreamSet)> {
+    fn take_unmarked_spans(&mut self) -> Vec<(u32, StreamSet)> {
         let pending = self.marks.iter().fold(StreamSet::EMPTY, |all, &(class, _)| all.union(class));
         let spans = std::mem::take(&mut self.spans);
         let (waiting, passed) = spans.into_iter().partition(|(_, notes)| notes.intersects(pending));

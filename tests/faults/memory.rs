@@ -14,7 +14,7 @@ fn heap(bench: &Bench) -> Heap {
 fn refused<T>(result: &Result<T, Error>, need: u64, ledger: Ledger) -> bool {
     match result {
         Ok(_) => false,
-        Err(Error::OutOfMemory { need_bytes, free_bytes, largest_free_bytes, freeing_bytes, limit_bytes }) => {
+        Err(Error::OutOfMemory { need_bytes, free_bytes, largest_free_bytes, freeing_bytes, limit_bytes, .. }) => {
             assert_eq!((*need_bytes, *limit_bytes), (need, LIMIT_BYTES));
             assert_eq!((*free_bytes, *freeing_bytes), (ledger.free_bytes, ledger.freeing_bytes));
             assert_eq!(ledger.live_bytes + free_bytes + freeing_bytes, LIMIT_BYTES);

@@ -120,6 +120,7 @@ fn out_of_memory_says_what_is_needed_and_where_the_rest_is() {
         largest_free_bytes,
         freeing_bytes: 0,
         limit_bytes: 160,
+        device_refused: false,
     };
     assert_eq!(heap.alloc_slice::<u8>(17).unwrap_err(), out_of_memory(32, 16, 16));
     second.free().unwrap();

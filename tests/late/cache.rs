@@ -77,6 +77,7 @@ fn fill_from_gives_up_with_figures_when_another_user_of_the_heap_holds_the_memor
         largest_free_bytes: 10,
         freeing_bytes: 0,
         limit_bytes: BUDGET_BYTES,
+        device_refused: false,
     };
     assert_eq!(*refused.error, expected);
     assert_eq!(
@@ -112,4 +113,33 @@ fn a_dropped_cache_parks_what_is_in_use_and_frees_the_rest() {
     assert_eq!(seen.try_recv().unwrap(), [1; 20]);
     rig.heap.settle().unwrap();
     assert_eq!(rig.freeing_bytes(), 0);
+}
+
+#[test]
+fn a_fill_that_evicts_nothing_waits_for_nobody() {
+    let rig = Rig::new(BUDGET_BYTES);
+    let cache: VramCache<u32, [u8]> = VramCache::new(&rig.heap, BUDGET_BYTES).unwrap();
+    let unrelated = rig.ready(&[7; 4]);
+    let _ = unrelated.on(&rig.b).unwrap();
+    let ran = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let kernel = ran.clone();
+    rig.late.launch(&rig.b, move || kernel.store(true, std::sync::atomic::Ordering::Relaxed));
+    drop(unrelated);
+    let Lookup::Miss(vacancy) = cache.lookup(&1, &rig.a).unwrap() else { panic!("the key is new") };
+    drop(vacancy.fill_from(&[1, 2, 3]).unwrap());
+    assert!(!ran.load(std::sync::atomic::Ordering::Relaxed), "the fill waited for the other stream");
+}
+
+#[test]
+fn a_filler_cannot_return_a_lease_for_another_stream() {
+    let rig = Rig::new(BUDGET_BYTES);
+    let cache: VramCache<u32, [u8]> = VramCache::new(&rig.heap, BUDGET_BYTES).unwrap();
+    let swapped = cache.get_or_try_insert_with(&1, &rig.a, |vacancy| -> Result<_, Error> {
+        drop(vacancy);
+        match cache.lookup(&1, &rig.b)? {
+            Lookup::Miss(vacancy) => Ok(vacancy.fill_from(&[1])?),
+            Lookup::Hit(_) => unreachable!("the key is new"),
+        }
+    });
+    assert_eq!(swapped.unwrap_err(), Error::ForeignFill);
 }

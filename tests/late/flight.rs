@@ -234,3 +234,13 @@ fn a_heap_that_goes_with_work_in_flight_leaks_its_operands_as_if_forgotten() {
     staying.close().unwrap();
     assert_eq!(control.violations(), [""; 0]);
 }
+
+/// The landed copy stood behind the write, so nothing of either is pending.
+#[test]
+fn a_landed_download_ends_the_write_before_it() {
+    let rig = Rig::new(256);
+    let zeroed = rig.heap.alloc_slice::<u8>(16).unwrap().zero(&rig.a).unwrap();
+    let to = rig.heap.page_locked_slice::<u8>(16).unwrap();
+    let (handle, _) = zeroed.download(to, &rig.a).unwrap().wait().unwrap();
+    assert_eq!(handle.free().unwrap(), Freed::Now { bytes: 16 });
+}

@@ -25,7 +25,7 @@ mod scripts;
 
 use crate::cache::core::Removed;
 use crate::cache::flight::Patience;
-use crate::cache::index::{Found, Hit, Index, Refused, Take};
+use crate::cache::index::{Found, Hit, Index, Take};
 use crate::cache::slot::Stored;
 use crate::device::stream::StreamSet;
 use crate::error::Error;
@@ -221,13 +221,14 @@ impl World {
     }
 
     fn insert(&self, key: char, bytes: u64) -> bool {
-        match self.index.insert(key, self.ledger.make(bytes), 0) {
+        let mut value = Some(self.ledger.make(bytes));
+        match self.index.insert(key, bytes, 0, || value.take().expect("taken once")) {
             Ok(removed) => {
                 self.take_all(removed);
                 true
             }
-            Err(Refused { value, .. }) => {
-                self.ledger.take(value);
+            Err(_) => {
+                self.ledger.take(value.take().expect("refused"));
                 false
             }
         }

@@ -1,5 +1,5 @@
-//! The order in which entries are evicted. A policy knows slots, bytes and costs; it knows no keys, no
-//! handles and no leases.
+//! The order in which entries are evicted. A policy knows slots; it knows no keys, no handles and no
+//! leases.
 
 pub(crate) mod lru;
 
