@@ -83,7 +83,10 @@ pub struct MemoryInfo {
 ///   only after all work that stood on the stream when the event was last recorded. An event never recorded has passed.
 /// - [`stream_wait_event`](Device::stream_wait_event) orders by the event's state at the call; recording it anew later changes nothing.
 /// - A call that fails has no effect that the caller must undo.
-/// - If [`is_synchronous`](Device::is_synchronous) is `true`, every copy and fill is over when its call returns.
+/// - If [`is_synchronous`](Device::is_synchronous) is `true`, every copy and fill is over when its call returns, and
+///   no call waits for anything.
+/// - Its drop takes streams, events and memory that are left with it. It may come from a handle's drop, so it
+///   waits for nothing and makes no call that may.
 pub unsafe trait Device: Send + Sync + 'static {
     /// A name for people, such as `host memory` or the card's model.
     fn name(&self) -> String;

@@ -161,6 +161,10 @@ impl DeviceRef {
         self.0.call(call)
     }
 
+    pub(crate) fn is_synchronous(&self) -> bool {
+        self.0.synchronous
+    }
+
     pub(crate) fn min_granule_bytes(&self) -> u64 {
         self.0.device.min_granule_bytes()
     }
@@ -216,6 +220,22 @@ impl DeviceRef {
         events.idle.reserve(missing);
         drop(events);
         Ok(Event { device: self.clone(), raw })
+    }
+
+    pub(crate) fn destroy_idle_events(&self) -> Result<(), Error> {
+        loop {
+            let Some(raw) = self.0.events.lock().idle.pop() else { return Ok(()) };
+            // SAFETY: the event was idle, and is out of reach now.
+            let destroyed = self.call(|device| unsafe { device.destroy_event(raw) });
+            let mut events = self.0.events.lock();
+            match destroyed {
+                Ok(()) => events.made -= 1,
+                Err(error) => {
+                    events.idle.push(raw);
+                    return Err(error);
+                }
+            }
+        }
     }
 
     /// Ends streams whose handles are gone and whose work is over.
@@ -293,35 +313,6 @@ impl Hub {
                 self.lost.store(true, Ordering::Relaxed);
             }
         })
-    }
-}
-
-/// Closing the device is the one drop that calls its driver, and it still waits for nothing: a stream
-/// with work pending is left to the driver.
-impl Drop for Hub {
-    fn drop(&mut self) {
-        let mut events = std::mem::take(&mut self.events.get_mut().idle);
-        let streams = std::mem::take(self.streams.get_mut());
-        if !streams.is_empty() && events.is_empty() {
-            events.extend(self.call(|device| device.create_event()));
-        }
-        let marks = streams.iter().flatten().filter_map(|entry| entry.orphan?.last);
-        events.extend(marks);
-        for entry in streams.into_iter().flatten() {
-            let Some(&event) = events.first() else { break };
-            // SAFETY: the event is idle and the stream alive; both are of this device.
-            let marked = self.call(|device| unsafe { device.record_event(event, entry.raw) });
-            // SAFETY: as above.
-            let passed = marked.and_then(|()| self.call(|device| unsafe { device.event_passed(event) }));
-            if passed == Ok(true) {
-                // SAFETY: every handle of the stream held this hub, so none is left, and its work has passed.
-                let _ = self.call(|device| unsafe { device.destroy_stream(entry.raw) });
-            }
-        }
-        for event in events {
-            // SAFETY: every `Event` held this hub, so each is idle and none is used again.
-            let _ = self.call(|device| unsafe { device.destroy_event(event) });
-        }
     }
 }
 

@@ -82,8 +82,9 @@ impl HeapInner {
         self.device.call(|device| unsafe { device.copy_out_blocking(to.as_mut_ptr(), from, to.len(), stream.raw()) })
     }
 
-    /// Gives idle page-locked buffers and empty slabs back; returns the bytes of the slabs.
+    /// Gives idle events, idle page-locked buffers and empty slabs back; returns the bytes of the slabs.
     pub(crate) fn trim(&self) -> Result<u64, Error> {
+        self.device.destroy_idle_events()?;
         self.buffers.free_idle()?;
         let mut bytes = 0;
         loop {
@@ -107,18 +108,5 @@ impl HeapInner {
             self.space.lock().reopen();
         }
         done
-    }
-}
-
-/// The last handle of a heap that was not closed is gone: what is free goes back to the device, and
-/// nothing is waited for. A slab with a leaked or still used block is left to the device, and so are the
-/// operands of work in flight: their buffers must not be used again.
-impl Drop for HeapInner {
-    fn drop(&mut self) {
-        let _ = self.sweep_all();
-        let _ = self.trim();
-        if !self.device.is_lost() {
-            self.leak_operands();
-        }
     }
 }

@@ -3,13 +3,14 @@
 //! Invariants:
 //! - a span is in exactly one place: free in the suballocator, owned by one [`Block`], parked, or in a sweep;
 //! - `live + freeing <= limit` and `slabs <= limit`, at every unlock;
-//! - no driver call is made while a lock is held, and none by a block's drop while a [`Heap`] is there.
+//! - no driver call is made while a lock is held, and none by a block's drop.
 
 pub(crate) mod block;
 pub(crate) mod bytes;
 pub(crate) mod data;
 pub(crate) mod options;
 pub(crate) mod page_locked;
+mod remains;
 mod space;
 pub(crate) mod sweep;
 
@@ -19,6 +20,7 @@ use crate::error::{Error, Returned};
 use crate::heap::block::{Block, Write};
 use crate::heap::options::HeapOptions;
 use crate::heap::page_locked::Buffers;
+use crate::heap::remains::Remains;
 use crate::heap::space::{Slab, Space};
 use crate::heap::sweep::Sweeps;
 use crate::stats::{LeakReport, Ledger};
@@ -33,8 +35,8 @@ use std::sync::Arc;
 ///
 /// Clones share it. Handles keep its memory alive by themselves; when the last `Heap` goes while
 /// handles live, each is reported with the line that allocated it. So in a struct that holds both, declare the
-/// handles and caches before the heap. [`close`](Heap::close) is the orderly end; a handle that outlives every
-/// `Heap` closes it by its own drop, which then calls the driver.
+/// handles and caches before the heap. [`close`](Heap::close) is the orderly end. What a handle that outlives every
+/// `Heap` is the last share of is given back by the next call of any heap that may call the driver.
 ///
 /// ```
 /// use hapax::{Heap, HeapOptions, HostDevice};
@@ -61,6 +63,8 @@ pub struct HeapInner {
     sweeps: Mutex<Sweeps>,
     writes: Mutex<HashMap<u32, Write>>,
     buffers: Arc<Buffers>,
+    /// No handle is left, and what is freed now may be freed by driver calls.
+    left_behind: bool,
 }
 
 impl Heap {
@@ -69,6 +73,7 @@ impl Heap {
     /// # Errors
     /// [`Error::BadOption`] names the option that cannot work; [`Error::DeviceLost`] or [`Error::Device`].
     pub fn new(device: impl Into<DeviceRef>, options: HeapOptions) -> Result<Heap, Error> {
+        remains::clear();
         let device = device.into();
         options.check(&device)?;
         let transfers = device.new_stream()?;
@@ -80,6 +85,7 @@ impl Heap {
             device,
             transfers,
             options,
+            left_behind: false,
         };
         Ok(Heap(Arc::new(HeapOwner(Arc::new(inner)))))
     }
@@ -122,15 +128,17 @@ impl Heap {
     /// # Errors
     /// [`Error::DeviceLost`], or what the driver reports; blocks not yet freed stay parked.
     pub fn settle(&self) -> Result<u64, Error> {
+        remains::clear();
         self.inner().settle()
     }
 
-    /// Gives empty slabs and idle page-locked buffers back to the device, and returns how many bytes the slabs
-    /// were. Waits for nothing.
+    /// Gives empty slabs, idle page-locked buffers and idle events back to the device, and returns how many bytes
+    /// the slabs were. Waits for nothing.
     ///
     /// # Errors
     /// [`Error::DeviceLost`], or what the driver reports; slabs not given back stay.
     pub fn trim(&self) -> Result<u64, Error> {
+        remains::clear();
         self.inner().sweep_all()?;
         self.inner().trim()
     }
@@ -141,6 +149,7 @@ impl Heap {
     /// # Errors
     /// [`Error::HeapInUse`] while handles live; [`Error::DeviceLost`], or what the driver reports. The heap comes back.
     pub fn close(self) -> Result<(), Returned<Heap>> {
+        remains::clear();
         match self.inner().close() {
             Ok(()) => Ok(()),
             Err(error) => Err(Returned::new(self, error)),
@@ -166,9 +175,12 @@ impl fmt::Debug for Heap {
     }
 }
 
-/// Reports what is left.
+/// Reports what is left. If nothing is, the memory goes back here: a heap's drop may call the driver.
 impl Drop for HeapOwner {
     fn drop(&mut self) {
+        if Arc::strong_count(&self.0) == 1 {
+            self.0.give_back();
+        }
         let blocks = self.0.space.lock().live_spans();
         if blocks.is_empty() || std::thread::panicking() {
             return;
@@ -179,6 +191,47 @@ impl Drop for HeapOwner {
             // Unlike eprintln!, it does not panic when standard error is closed.
             None => drop(writeln!(std::io::stderr(), "{report}")),
         }
+    }
+}
+
+/// The last share is gone, maybe with a handle. On a device without a driver the memory goes back at once; elsewhere it is
+/// left for a call that may give it back. A slab with a leaked block is left to the device, and so are operands
+/// whose work nobody saw end: their buffers must not be used again.
+impl Drop for HeapInner {
+    fn drop(&mut self) {
+        if self.left_behind || self.device.is_synchronous() || self.device.is_lost() {
+            self.give_back();
+            if !self.device.is_lost() {
+                self.sweeps.get_mut().leak_operands();
+            }
+        } else if !self.is_given_back() {
+            remains::leave(Box::new(HeapInner {
+                device: self.device.clone(),
+                transfers: self.transfers.clone(),
+                options: self.options.clone(),
+                space: Mutex::new(std::mem::replace(self.space.get_mut(), Space::new(0))),
+                sweeps: Mutex::new(std::mem::take(self.sweeps.get_mut())),
+                writes: Mutex::new(std::mem::take(self.writes.get_mut())),
+                buffers: self.buffers.clone(),
+                left_behind: true,
+            }));
+        }
+    }
+}
+
+impl Remains for HeapInner {
+    fn give_back(&self) -> bool {
+        let _ = self.sweep_all();
+        let _ = self.trim();
+        self.is_given_back() || self.device.is_lost()
+    }
+}
+
+impl HeapInner {
+    /// Whether no call could give anything back any more. Leaked blocks keep their slabs.
+    fn is_given_back(&self) -> bool {
+        let ledger = self.space.lock().ledger();
+        ledger.freeing_bytes == 0 && (ledger.slab_bytes == 0 || ledger.live_blocks > 0) && self.sweeps.lock().is_empty()
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::device::stream::DeviceRef;
 use crate::error::Error;
 use crate::heap::data::DeviceData;
+use crate::heap::remains::{self, Remains};
 use crate::heap::{Heap, HeapInner, check_align};
 use crate::sync::Mutex;
 use std::fmt;
@@ -52,6 +53,7 @@ unsafe impl Sync for Buffer {}
 pub(crate) struct Buffers {
     device: DeviceRef,
     idle: Mutex<IdleBuffers>,
+    left_behind: bool,
 }
 
 /// Buffers at rest. Capacity is reserved when a buffer is made, so that giving one back never allocates.
@@ -148,7 +150,7 @@ impl<T: ?Sized + DeviceData> Drop for PageLocked<T> {
 
 impl Buffers {
     pub(crate) fn new(device: &DeviceRef) -> Self {
-        Buffers { device: device.clone(), idle: Mutex::new(IdleBuffers::default()) }
+        Buffers { device: device.clone(), idle: Mutex::new(IdleBuffers::default()), left_behind: false }
     }
 
     /// The smallest idle buffer that fits, or a new one.
@@ -197,9 +199,20 @@ impl<T: ?Sized + DeviceData> fmt::Debug for PageLocked<T> {
     }
 }
 
-/// The heap is gone, and the last buffer is back.
+/// The heap is gone, and the last buffer is back, maybe by its drop, which must not call a driver.
 impl Drop for Buffers {
     fn drop(&mut self) {
-        let _ = self.free_idle();
+        if self.left_behind || self.device.is_synchronous() || self.device.is_lost() {
+            let _ = self.free_idle();
+        } else if !self.idle.get_mut().idle.is_empty() {
+            let idle = Mutex::new(std::mem::take(self.idle.get_mut()));
+            remains::leave(Box::new(Buffers { device: self.device.clone(), idle, left_behind: true }));
+        }
+    }
+}
+
+impl Remains for Buffers {
+    fn give_back(&self) -> bool {
+        self.free_idle().is_ok() || self.device.is_lost()
     }
 }

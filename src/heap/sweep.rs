@@ -39,6 +39,17 @@ pub(crate) struct Mark {
     event: Option<Arc<Event>>,
 }
 
+impl Sweeps {
+    /// Nobody will be there to see their work end.
+    pub(crate) fn leak_operands(&mut self) {
+        self.operands.drain(..).for_each(std::mem::forget);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.batches.is_empty() && self.operands.is_empty()
+    }
+}
+
 impl Mark {
     pub(crate) fn behind(stream: &Stream) -> Self {
         Mark { stream: stream.clone(), event: stream.record().ok().map(Arc::new) }
@@ -97,11 +108,6 @@ impl HeapInner {
     /// Keeps operands until their work is over. Called from drops: no driver call, no allocation.
     pub(crate) fn park_operands(&self, operands: Operands) {
         self.sweeps.lock().operands.push_back(operands);
-    }
-
-    /// Nobody will be there to see their work end.
-    pub(crate) fn leak_operands(&mut self) {
-        self.sweeps.get_mut().operands.drain(..).for_each(std::mem::forget);
     }
 
     /// Frees what has passed, then marks at most so many parked blocks. Waits for nothing.

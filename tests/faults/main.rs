@@ -7,7 +7,7 @@ mod memory;
 mod session;
 mod witness;
 
-use hapax::{DeviceRef, Fault, FaultControl, FaultDevice, HostDevice, LateControl, LateDevice};
+use hapax::{DeviceRef, Fault, FaultControl, FaultDevice, Heap, HeapOptions, HostDevice, LateControl, LateDevice};
 use session::session;
 use witness::Witness;
 
@@ -62,7 +62,13 @@ fn run(bench: Bench, planned: Option<(u64, Fault)>) -> u64 {
     let is_lost = device.is_lost();
     assert!(ended.is_ok() || is_lost, "only a lost device ends a session early");
     if !is_lost {
-        assert_eq!((control.live_bytes(), control.page_locked_bytes()), (0, 0));
+        // A session that failed early may have left memory for the next heap to give back, which another test's may be doing.
+        let given_back = || {
+            drop(Heap::new(HostDevice::new(), HeapOptions::new(256)).unwrap());
+            std::thread::yield_now();
+            (control.live_bytes(), control.page_locked_bytes()) == (0, 0)
+        };
+        assert!((0..10_000).any(|_| given_back()), "{} and {}", control.live_bytes(), control.page_locked_bytes());
     }
     drop(device);
     assert_eq!(control.calls_after_loss(), 0);

@@ -212,8 +212,13 @@ fn a_flight_that_outlives_its_heap_gives_its_buffer_back() {
     drop(landed.wait().unwrap());
     assert!(control.memory_bytes() > 0 && control.page_locked_bytes() > 0, "the other one keeps them");
     control.run_all();
-    drop(dropped); // the last that knows the heap
-    assert_eq!((control.page_locked_bytes(), control.violations().len()), (0, 0));
+    drop(dropped); // the last that knows the heap: it leaves the memory for the next heap to give back
+    crate::until(|| {
+        drop(Heap::new(hapax::HostDevice::new(), HeapOptions::new(256)).unwrap());
+        control.run_all(); // the marks behind what was parked
+        (control.memory_bytes(), control.page_locked_bytes()) == (0, 0)
+    });
+    assert_eq!(control.violations(), [""; 0]);
 }
 
 /// What a pending copy uses is neither freed nor used again, not even by the heap that the buffer came from.

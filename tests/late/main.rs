@@ -124,3 +124,14 @@ fn contents(handle: &DevBox<[u8]>) -> Vec<u8> {
     handle.download_to(&mut back).unwrap();
     back
 }
+
+/// What was left behind may be in the hands of another test's heap for a moment.
+fn until(done: impl Fn() -> bool) {
+    assert!(
+        (0..10_000).any(|_| done() || {
+            std::thread::yield_now();
+            false
+        }),
+        "it never came true"
+    );
+}
