@@ -93,6 +93,10 @@ pub enum Error {
         /// The device's own text.
         message: String,
     },
+    /// A stream that is being captured into a graph: what is put on it now runs later, and again, when the
+    /// memory may be another's.
+    #[error("the stream is being captured into a graph; end the capture first, or use another stream")]
+    StreamCapturing,
     /// A stream of another device.
     #[error("the stream belongs to another device than the memory; make it with this heap's new_stream()")]
     WrongDevice,

@@ -41,6 +41,10 @@ pub use crate::cache::lease::{Lease, OwnedLease};
 pub use crate::cache::resident::Resident;
 pub use crate::cache::vacancy::{Filled, Lookup, Reservation, TryLookup, Vacancy};
 pub use crate::cache::{Cache, CacheOptions, Peek, Removed, SnapshotEntry, VramCache};
+#[cfg(feature = "cuda")]
+pub use crate::device::cuda::driver::CudaAbsent;
+#[cfg(feature = "cuda")]
+pub use crate::device::cuda::{CudaDevice, CudaInfo};
 #[cfg(feature = "testing")]
 pub use crate::device::fault::{FaultControl, FaultDevice};
 pub use crate::device::host::HostDevice;

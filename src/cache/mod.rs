@@ -184,7 +184,7 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq,
     {
-        stream.check_device(self.heap.device())?;
+        stream.check(self.heap.device())?;
         match self.index.get(key, stream.note()) {
             Some(hit) => self.lend(hit, stream).map(Some),
             None => Ok(None),
@@ -441,7 +441,7 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
-        stream.check_device(self.heap.device())?;
+        stream.check(self.heap.device())?;
         match self.index.lookup(key, stream.note(), patience)? {
             Found::Hit(hit) => self.lend(hit, stream).map(TryLookup::Hit),
             Found::Miss(slot) => Ok(TryLookup::Miss(Vacancy::new(self, stream, slot))),

@@ -1,6 +1,8 @@
 //! What hapax asks of a device: memory, copies, streams, events. Knows nothing of handles or caches.
 #![expect(unsafe_code, reason = "the trait is unsafe: each implementation argues its own case")]
 
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 #[cfg(feature = "testing")]
 pub(crate) mod fault;
 pub(crate) mod host;
@@ -203,6 +205,17 @@ pub unsafe trait Device: Send + Sync + 'static {
     /// What the driver reports.
     unsafe fn stream_wait_event(&self, stream: RawStream, event: RawEvent) -> Result<(), DeviceError>;
 
+    /// Whether the stream is being captured into a graph. hapax puts nothing on such a stream.
+    ///
+    /// # Safety
+    /// `stream` is of this device and alive.
+    ///
+    /// # Errors
+    /// What the driver reports.
+    unsafe fn is_capturing(&self, _stream: RawStream) -> Result<bool, DeviceError> {
+        Ok(false)
+    }
+
     /// Copies page-locked host bytes to the device, in stream order; may return before it is done.
     ///
     /// # Safety
@@ -281,8 +294,16 @@ pub struct BestDevice {
 /// println!("{}: {}", best.device.name(), best.reason);
 /// ```
 pub fn best_device() -> BestDevice {
-    BestDevice {
-        device: DeviceRef::new(HostDevice::new()),
-        reason: "this build of hapax has no GPU backend, so memory comes from the host".to_owned(),
-    }
+    #[cfg(feature = "cuda")]
+    let why_not = match cuda::CudaDevice::open(0) {
+        Ok(card) => {
+            let reason = format!("the first NVIDIA card that this process may use, {}", card.info().uuid);
+            return BestDevice { device: DeviceRef::new(card), reason };
+        }
+        Err(absent) => absent.to_string(),
+    };
+    #[cfg(not(feature = "cuda"))]
+    let why_not = "this build of hapax has no GPU backend (feature `cuda`)";
+    let reason = format!("memory comes from the host: {why_not}");
+    BestDevice { device: DeviceRef::new(HostDevice::new()), reason }
 }

@@ -201,7 +201,18 @@ impl DeviceRef {
         class.next().is_some() && class.next().is_none()
     }
 
+    fn check_not_capturing(&self, stream: RawStream) -> Result<(), Error> {
+        // SAFETY: the caller holds a handle of the stream, or found it in the table and is marking it.
+        match self.call(|device| unsafe { device.is_capturing(stream) })? {
+            false => Ok(()),
+            true => Err(Error::StreamCapturing),
+        }
+    }
+
     fn record(&self, stream: RawStream) -> Result<Event, Error> {
+        if !self.0.synchronous {
+            self.check_not_capturing(stream)?; // an event would become part of the graph
+        }
         let event = self.event()?;
         // SAFETY: the event is ours and alive; the stream is in the table, hence not destroyed, or the
         // caller holds its handle, which keeps it in the table.
@@ -357,8 +368,12 @@ impl Stream {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    pub(crate) fn check_device(&self, device: &DeviceRef) -> Result<(), Error> {
-        if self.0.device.same(device) { Ok(()) } else { Err(Error::WrongDevice) }
+    /// Whether memory of `device` may be used on this stream now.
+    pub(crate) fn check(&self, device: &DeviceRef) -> Result<(), Error> {
+        if !self.0.device.same(device) {
+            return Err(Error::WrongDevice);
+        }
+        if self.0.device.0.synchronous { Ok(()) } else { self.0.device.check_not_capturing(self.0.raw) }
     }
 
     /// An event behind all work put on the stream so far.

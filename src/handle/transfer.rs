@@ -84,7 +84,7 @@ impl<T: ?Sized + DeviceData> DevBox<T, Uninit> {
     /// # Errors
     /// [`Error::WrongDevice`]; the handle comes back.
     pub unsafe fn written_on(self, stream: &Stream) -> Result<DevBox<T>, Returned<Self>> {
-        if let Err(error) = stream.check_device(&self.heap().device) {
+        if let Err(error) = stream.check(&self.heap().device) {
             return Err(Returned::new(self, error));
         }
         self.block.note(stream);
@@ -138,7 +138,7 @@ impl<T: ?Sized + DeviceData> Flying<T> {
     }
 
     fn order(&mut self, stream: &Stream) -> Result<(), Error> {
-        stream.check_device(&self.heap().device)?;
+        stream.check(&self.heap().device)?;
         let flight = self.state.flight();
         let event = flight.mark.event()?.clone();
         if !flight.mark.stream.same(stream) {
@@ -248,7 +248,7 @@ impl<T: ?Sized + DeviceData, S: State> DevBox<T, S> {
     }
 
     fn check_operand(&self, operand: &PageLocked<T>, stream: &Stream) -> Result<(), Error> {
-        stream.check_device(&self.heap().device)?;
+        stream.check(&self.heap().device)?;
         if operand.is_of(self.heap()) { Ok(()) } else { Err(Error::WrongDevice) }
     }
 }

@@ -101,7 +101,7 @@ impl Block {
 
     /// As `lend`, for a read that is over before the caller goes on.
     pub(crate) fn order(&self, stream: &Stream) -> Result<(), Error> {
-        stream.check_device(&self.heap().device)?;
+        stream.check(&self.heap().device)?;
         if self.notes().contains(StreamSet::WRITE_PENDING) && self.heap().order_after_write(self.span, stream)? {
             self.notes.fetch_and(!StreamSet::WRITE_PENDING.bits(), Ordering::Relaxed);
         }
@@ -110,7 +110,7 @@ impl Block {
 
     /// `stream` will write the block, which nobody else uses: orders it behind all earlier uses.
     pub(crate) fn lend_mut(&mut self, stream: &Stream) -> Result<(), Error> {
-        stream.check_device(&self.heap().device)?;
+        stream.check(&self.heap().device)?;
         if self.span == NO_SPAN {
             return Ok(());
         }

@@ -113,8 +113,11 @@ impl HeapInner {
     /// Frees what has passed, then marks at most so many parked blocks. Waits for nothing.
     fn sweep(&self, at_most: usize) -> Result<(), Error> {
         self.free_passed(at_most)?;
-        if self.batch_parked(at_most)? {
-            self.free_passed(at_most)?;
+        match self.batch_parked(at_most) {
+            Ok(true) => self.free_passed(at_most)?,
+            // The blocks wait for the capture to end, as they would for work.
+            Ok(false) | Err(Error::StreamCapturing) => {}
+            Err(error) => return Err(error),
         }
         self.drop_passed_operands(at_most)
     }

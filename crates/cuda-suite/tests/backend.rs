@@ -1,0 +1,220 @@
+//! Handles and cache over the stand-in driver, in every mode of its scheduler. At the end of each session it panics if
+//! an access was ordered by nothing, or if a byte is left.
+
+use cuda_standin::{Code, Driver, Mode, Session};
+use cudarc::driver::result::stream::{begin_capture, end_capture};
+use cudarc::driver::sys::CUstreamCaptureMode;
+use hapax::{CudaDevice, DevBox, DeviceRef, Error, Freed, Heap, HeapOptions, Landed, Lookup, Removed, VramCache};
+
+const MODES: [Mode; 4] = [Mode::Plain, Mode::Late(1), Mode::Late(20), Mode::Lazy];
+
+fn in_every_mode(test: impl Fn(&Session, &DeviceRef)) {
+    for mode in MODES {
+        let session = Session::begin().expect("the stand-in was built with this test");
+        assert!(matches!(cuda_standin::driver(), Driver::StandIn(_)), "this suite must not touch a real card");
+        session.set_mode(mode);
+        test(&session, &DeviceRef::new(CudaDevice::open(0).unwrap()));
+    }
+}
+
+fn heap(device: &DeviceRef, limit_bytes: u64) -> Heap {
+    Heap::new(device, HeapOptions::new(limit_bytes).slab_bytes(1 << 16)).unwrap()
+}
+
+fn contents(handle: &DevBox<[u8]>) -> Vec<u8> {
+    let mut contents = vec![0; handle.len()];
+    handle.download_to(&mut contents).unwrap();
+    contents
+}
+
+#[test]
+fn bytes_come_back_by_every_way_in_and_out() {
+    in_every_mode(|_, device| {
+        let heap = heap(device, 1 << 20);
+        let (a, b) = (heap.new_stream().unwrap(), heap.new_stream().unwrap());
+        let sent: Vec<u8> = (0..200).collect();
+        let blocking = heap.alloc_slice(200).unwrap().upload_from(&sent).unwrap();
+        assert_eq!(contents(&blocking), sent);
+
+        let mut staging = heap.page_locked_slice::<u8>(200).unwrap();
+        staging.copy_from_slice(&sent);
+        let (flown, staging) = heap.alloc_slice(200).unwrap().upload(staging, &a).unwrap().wait().unwrap();
+        let (flown, staging) = flown.download(staging, &b).unwrap().wait().unwrap();
+        assert_eq!(*staging, sent[..]);
+
+        let mut staging = staging;
+        staging.fill(9);
+        let ordered = heap.alloc_slice(200).unwrap().upload(staging, &a).unwrap().ready_on(&b).unwrap();
+        assert_eq!(contents(&ordered), [9; 200]);
+
+        let zeroed = heap.alloc_slice::<u8>(200).unwrap().zero(&a).unwrap();
+        let to = heap.page_locked_slice::<u8>(200).unwrap();
+        let mut flying = zeroed.download(to, &b).unwrap();
+        let zeroed = loop {
+            match flying.try_wait().unwrap() {
+                Landed::Yes(handle, to) => break (handle, to),
+                Landed::NotYet(still) => flying = still,
+            }
+        };
+        assert_eq!(*zeroed.1, [0; 200]);
+
+        let empty = heap.alloc_slice::<u8>(0).unwrap().upload_from(&[]).unwrap();
+        assert_eq!(empty.free().unwrap(), Freed::Now { bytes: 0 });
+        drop((blocking, flown, ordered, zeroed));
+        heap.close().unwrap();
+    });
+}
+
+#[test]
+fn dropped_flights_keep_their_operands_until_the_copy_is_over() {
+    in_every_mode(|_, device| {
+        let heap = heap(device, 1 << 20);
+        let stream = heap.new_stream().unwrap();
+        for _ in 0..20 {
+            let staging = heap.page_locked_slice::<u8>(4096).unwrap();
+            drop(heap.alloc_slice::<u8>(4096).unwrap().upload(staging, &stream).unwrap());
+            drop(heap.alloc_slice::<u8>(4096).unwrap().zero(&stream).unwrap());
+        }
+        heap.close().unwrap();
+    });
+}
+
+#[test]
+fn a_cache_evicts_under_its_budget_while_streams_still_use_what_leaves() {
+    in_every_mode(|_, device| {
+        let heap = heap(device, 64 << 10);
+        let streams = [heap.new_stream().unwrap(), heap.new_stream().unwrap()];
+        let cache: VramCache<u32, [u8]> = VramCache::new(&heap, 8 << 10).unwrap();
+        for round in 0..60u32 {
+            let key = if round % 3 == 0 { 0 } else { round % 12 };
+            let stream = &streams[round as usize % 2];
+            let lease = match cache.lookup(&key, stream).unwrap() {
+                Lookup::Hit(lease) => lease,
+                Lookup::Miss(vacancy) => vacancy.fill_from(&vec![key as u8; 1000]).unwrap().lease,
+            };
+            assert_eq!(lease.to_vec().unwrap(), vec![key as u8; 1000], "round {round}");
+            assert!(heap.ledger().live_bytes + heap.ledger().freeing_bytes <= 9 << 10);
+            cache.validate();
+        }
+        assert!(cache.stats().evictions > 0 && cache.stats().hits > 0);
+        // An entry written on one stream and read on the other.
+        let mut written = heap.alloc_slice::<u8>(500).unwrap().zero(&streams[0]).unwrap();
+        let _ = written.on_mut(&streams[1]).unwrap();
+        cache.insert(99, written).unwrap().free_all().unwrap();
+        assert_eq!(cache.get(&99, &streams[0]).unwrap().unwrap().to_vec().unwrap(), [0; 500]);
+        let Removed::Taken(_, taken) = cache.remove(&99) else { panic!("it is resident and unleased") };
+        taken.revive(&streams[0]).unwrap().free().unwrap();
+        cache.into_handles().free_all().unwrap();
+        heap.settle().unwrap();
+        heap.close().unwrap();
+    });
+}
+
+#[test]
+fn handles_dropped_on_other_threads_need_no_context_there() {
+    in_every_mode(|_, device| {
+        let heap = heap(device, 1 << 20);
+        let stream = heap.new_stream().unwrap();
+        let handle = heap.alloc_slice::<u8>(64).unwrap().zero(&stream).unwrap();
+        let other = heap.clone();
+        std::thread::spawn(move || {
+            drop(handle);
+            other.settle().unwrap();
+            drop(other.alloc_slice::<u8>(64).unwrap().upload_from(&[1; 64]).unwrap());
+        })
+        .join()
+        .unwrap();
+        heap.close().unwrap();
+    });
+}
+
+#[test]
+fn out_of_memory_and_lost_devices_are_data() {
+    in_every_mode(|session, device| {
+        let heap = heap(device, 1 << 20);
+        session.fail("cuMemAlloc_v2", 1, Code::OUT_OF_MEMORY);
+        session.fail("cuMemAlloc_v2", 2, Code::OUT_OF_MEMORY);
+        let refused = heap.alloc_slice::<u8>(100_000);
+        assert!(refused.is_ok() || matches!(refused, Err(Error::OutOfMemory { device_refused: true, .. })));
+        drop(refused);
+        heap.close().unwrap();
+    });
+}
+
+#[test]
+fn every_driver_call_of_a_session_may_fail_once() {
+    let session_of = |device: &DeviceRef| -> Result<(), Error> {
+        let heap = Heap::new(device, HeapOptions::new(1 << 18).slab_bytes(1 << 14))?;
+        let stream = heap.new_stream()?;
+        let cache: VramCache<u32, [u8]> = VramCache::new(&heap, 4 << 10)?;
+        for key in 0..8u32 {
+            if let Lookup::Miss(vacancy) = cache.lookup(&key, &stream)? {
+                drop(vacancy.fill_from(&[key as u8; 900])?);
+            }
+        }
+        let staging = heap.page_locked_slice::<u8>(256)?;
+        let (handle, staging) = heap.alloc_slice(256)?.upload(staging, &stream)?.wait()?;
+        drop(handle.download(staging, &stream)?);
+        drop(heap.alloc_slice::<u8>(64)?.zero(&stream)?);
+        cache.into_handles().free_all()?;
+        heap.settle()?;
+        Ok(heap.close()?)
+    };
+    for nth in 1.. {
+        let session = Session::begin().unwrap();
+        session.set_mode(Mode::Lazy);
+        let device = DeviceRef::new(CudaDevice::open(0).unwrap());
+        let before = session.counters().calls;
+        session.fail_any(nth, Code::INVALID_VALUE);
+        let ended = session_of(&device);
+        if session.counters().faults > 0 {
+            assert!(ended.is_ok() && session.counters().calls - before > 100, "the whole session, undisturbed");
+            session.reset();
+            break;
+        }
+        // What a failed session left behind is given back by the next heap.
+        let heap = Heap::new(&device, HeapOptions::new(1 << 16)).unwrap();
+        for _ in 0..4 {
+            heap.trim().unwrap();
+            session.run(1_000);
+        }
+        heap.close().unwrap();
+    }
+}
+
+/// What is captured runs later, and again, when the memory may be another's.
+#[test]
+fn a_stream_under_capture_is_refused_and_nothing_of_ours_touches_it() {
+    in_every_mode(|_, device| {
+        let heap = heap(device, 1 << 20);
+        let (captured, other) = (heap.new_stream().unwrap(), heap.new_stream().unwrap());
+        let cache: VramCache<u32, [u8]> = VramCache::new(&heap, 1 << 12).unwrap();
+        cache.insert(1, heap.alloc_slice(3).unwrap().upload_from(b"abc").unwrap()).unwrap().free_all().unwrap();
+        let parked = heap.alloc_slice::<u8>(64).unwrap().zero(&captured).unwrap();
+
+        let raw = std::ptr::with_exposed_provenance_mut(captured.raw().0 as usize);
+        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the stream is alive, and its context is bound to this thread by the calls above.
+        unsafe { begin_capture(raw, mode) }.unwrap();
+        assert_eq!(cache.get(&1, &captured).unwrap_err(), Error::StreamCapturing);
+        assert_eq!(cache.lookup(&2, &captured).map(drop).unwrap_err(), Error::StreamCapturing);
+        assert_eq!(parked.on(&captured).map(drop).unwrap_err(), Error::StreamCapturing);
+        let refused = heap.alloc_slice::<u8>(8).unwrap().zero(&captured).unwrap_err();
+        assert_eq!(*refused.error, Error::StreamCapturing);
+        drop((refused, parked));
+        // Other streams go on, and what the captured one used stays parked.
+        let handle = heap.alloc_slice::<u8>(64).unwrap().upload_from(&[1; 64]).unwrap();
+        drop(cache.get(&1, &other).unwrap().unwrap());
+        assert_eq!(heap.settle().unwrap_err(), Error::StreamCapturing);
+        assert!(heap.ledger().freeing_bytes > 0);
+        // SAFETY: the capture was begun above, on this thread.
+        let graph = unsafe { end_capture(raw) }.unwrap();
+        // SAFETY: the graph is ours and was never instantiated.
+        unsafe { cudarc::driver::result::graph::destroy(graph) }.unwrap();
+
+        drop(handle);
+        cache.into_handles().free_all().unwrap();
+        heap.settle().unwrap();
+        heap.close().unwrap();
+    });
+}
