@@ -1,0 +1,164 @@
+//! Making room: which entries leave so that something new fits. All of it happens before anything is admitted, and a
+//! refusal changes nothing.
+
+use crate::cache::core::{Core, Removed, Sum};
+use crate::cache::count::{Counts, PASSED};
+use crate::cache::policy::Policy;
+use crate::cache::slot::Stored;
+use crate::error::Error;
+use smallvec::SmallVec;
+
+/// A victim found by a plan. Those of the queue are detached already.
+struct Step<R> {
+    slot: u32,
+    rank: R,
+    aside: bool,
+}
+
+type Plan<R> = SmallVec<[Step<R>; 4]>;
+
+impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
+    /// Evicts the shortest prefix of the unleased that frees `bytes`, or all of them if they are fewer.
+    pub(crate) fn evict_bytes(&mut self, bytes: u64, counts: &Counts, out: &mut Removed<K, S>) {
+        let before = self.collectable_sum.bytes;
+        self.collect(counts, out);
+        let need = Sum { bytes: bytes.saturating_sub(before), entries: 0 };
+        let (plan, _) = self.plan(need, None, counts);
+        self.evict(plan, None, counts, out);
+    }
+
+    /// What no eviction can free, as far as it is known without a walk.
+    fn known_held(&self) -> Sum {
+        let mut held = self.retired;
+        held.sub(self.collectable_sum);
+        held.add(self.passed);
+        held.add(self.reserved);
+        held
+    }
+
+    /// What no eviction can free. O(entries): for errors.
+    pub(super) fn held(&self, counts: &Counts) -> Sum {
+        let mut held = self.retired;
+        held.sub(self.collectable_sum);
+        held.add(self.reserved);
+        held.bytes += self.leased_bytes(counts);
+        held
+    }
+
+    /// Evicts until `new` fits beside what stays. The entry to be replaced leaves too, and is no victim.
+    pub(super) fn make_room(
+        &mut self,
+        new: Sum,
+        replaced: Option<u32>,
+        counts: &Counts,
+        out: &mut Removed<K, S>,
+    ) -> Result<(), Error> {
+        let (need_bytes, budget_bytes) = (new.bytes, self.budget_bytes);
+        if need_bytes > budget_bytes {
+            return Err(Error::Oversize { need_bytes, budget_bytes });
+        }
+        let held = self.known_held();
+        if need_bytes + held.bytes > budget_bytes {
+            return Err(Error::NoRoom { need_bytes, held_bytes: held.bytes, budget_bytes });
+        }
+        if held.entries + new.entries > self.max_entries {
+            return Err(Error::NoEntry { max_entries: self.max_entries });
+        }
+        let mut after = new;
+        after.add(self.resident);
+        after.add(self.retired);
+        after.add(self.reserved);
+        after.sub(self.collectable_sum);
+        if let Some(slot) = replaced {
+            after.sub(self.sum_of(slot));
+        }
+        let need = Sum {
+            bytes: after.bytes.saturating_sub(budget_bytes),
+            entries: after.entries.saturating_sub(self.max_entries),
+        };
+        if let Some(slot) = self.sole_victim(need, replaced, counts) {
+            self.collect(counts, out);
+            self.policy.remove(slot);
+            self.counters.evictions += 1;
+            let next = self.policy.first().map(|(_, next)| (next, self.slots.hash(next)));
+            out.push(self.take(slot));
+            self.ahead = next;
+            return Ok(());
+        }
+        let (plan, freed) = self.plan(need, replaced, counts);
+        if !freed.covers(need) {
+            self.set_aside(plan, counts);
+            let held = self.known_held(); // every leased entry is passed now
+            return Err(if need_bytes + held.bytes > budget_bytes {
+                Error::NoRoom { need_bytes, held_bytes: held.bytes, budget_bytes }
+            } else {
+                Error::NoEntry { max_entries: self.max_entries }
+            });
+        }
+        self.collect(counts, out);
+        self.evict(plan, replaced, counts, out);
+        Ok(())
+    }
+
+    /// The common case, without a plan: the next victim is enough.
+    fn sole_victim(&self, need: Sum, replaced: Option<u32>, counts: &Counts) -> Option<u32> {
+        if need == Sum::default() || replaced.is_some() || !self.aside.is_empty() {
+            return None;
+        }
+        let (_, slot) = self.policy.first()?;
+        (self.sum_of(slot).covers(need) && !counts.at(slot).is_leased()).then_some(slot)
+    }
+
+    /// Walks the order until enough is found: leased entries of the queue are passed, unleased ones detached.
+    fn plan(&mut self, need: Sum, replaced: Option<u32>, counts: &Counts) -> (Plan<P::Rank>, Sum) {
+        let Core { policy, slots, aside, passed, granule_bytes, .. } = self;
+        let mut aside = aside.iter().peekable();
+        let mut plan = Plan::new();
+        let mut freed = Sum::default();
+        while !freed.covers(need) {
+            let step = match (aside.peek(), policy.first()) {
+                (None, None) => break,
+                (Some((rank, _)), queued) if queued.is_none_or(|(first, _)| **rank <= first) => {
+                    let (&rank, &slot) = aside.next().expect("peeked");
+                    Step { slot, rank, aside: true }
+                }
+                (_, queued) => {
+                    let slot = queued.expect("one of the two is there").1;
+                    let rank = policy.detach(slot);
+                    if counts.at(slot).flag_if_leased(PASSED) {
+                        passed.add(Sum::one(slots.value(slot).charge_bytes(*granule_bytes)));
+                        continue;
+                    }
+                    Step { slot, rank, aside: false }
+                }
+            };
+            if Some(step.slot) != replaced {
+                freed.add(Sum::one(slots.value(step.slot).charge_bytes(*granule_bytes)));
+            }
+            plan.push(step);
+        }
+        (plan, freed)
+    }
+
+    /// The plan does not suffice: what it detached keeps its rank aside, so that the order stays.
+    fn set_aside(&mut self, plan: Plan<P::Rank>, counts: &Counts) {
+        for Step { slot, rank, .. } in plan.into_iter().filter(|step| !step.aside) {
+            counts.at(slot).flag(PASSED);
+            self.aside.insert(rank, slot);
+            self.aside_sum.add(self.sum_of(slot));
+        }
+    }
+
+    fn evict(&mut self, plan: Plan<P::Rank>, replaced: Option<u32>, counts: &Counts, out: &mut Removed<K, S>) {
+        if let Some(slot) = replaced {
+            let detached = plan.iter().any(|step| step.slot == slot && !step.aside);
+            let entry = if detached { self.take(slot) } else { self.remove(slot, counts) };
+            out.push(entry);
+        }
+        for Step { slot, aside, .. } in plan.into_iter().filter(|step| Some(step.slot) != replaced) {
+            let entry = if aside { self.remove(slot, counts) } else { self.take(slot) };
+            self.counters.evictions += 1;
+            out.push(entry);
+        }
+    }
+}
