@@ -147,7 +147,9 @@ impl<T: ?Sized + DeviceData> Stored for RawDevBox<T> {
     }
 
     fn lend(&mut self, stream: StreamSet) -> bool {
-        self.block.notes = self.block.notes.union(stream);
+        if !self.block.notes.contains(stream) {
+            self.block.notes = self.block.notes.union(stream); // the slot's line stays clean otherwise
+        }
         self.block.notes.contains(StreamSet::WRITE_PENDING)
     }
 }

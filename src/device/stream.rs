@@ -373,7 +373,8 @@ impl Stream {
         if !self.0.device.same(device) {
             return Err(Error::WrongDevice);
         }
-        if self.0.device.0.synchronous { Ok(()) } else { self.0.device.check_not_capturing(self.0.raw) }
+        let synchronous = self.0.note.is_empty();
+        if synchronous { Ok(()) } else { self.0.device.check_not_capturing(self.0.raw) }
     }
 
     /// An event behind all work put on the stream so far.
