@@ -43,4 +43,19 @@ fn whoever_is_dropped_last_makes_no_driver_call() {
     control.run_all();
     next.trim().unwrap();
     assert_eq!((control.memory_bytes(), control.violations()), (0, vec![]));
+
+    // A leaked block keeps its slab, and no other.
+    let heap = Heap::new(&device, HeapOptions::new(1 << 16).slab_bytes(4096).on_leak(|_| ())).unwrap();
+    let stream = heap.new_stream().unwrap();
+    let cache: VramCache<u8, [u8]> = VramCache::new(&heap, 1 << 10).unwrap();
+    cache.insert(1, heap.alloc_slice(3).unwrap().upload_from(b"abc").unwrap()).unwrap().free_all().unwrap();
+    std::mem::forget(cache.get(&1, &stream).unwrap().unwrap());
+    let outliving = heap.alloc_slice::<u8>(4096).unwrap();
+    drop((cache, heap, stream));
+    assert_eq!(control.memory_bytes(), 2 * 4096);
+    drop(outliving);
+    next.trim().unwrap();
+    control.run_all();
+    next.trim().unwrap();
+    assert_eq!((control.memory_bytes(), control.violations()), (4096, vec![]));
 }

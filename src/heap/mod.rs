@@ -204,7 +204,7 @@ impl Drop for HeapInner {
             if !self.device.is_lost() {
                 self.sweeps.get_mut().leak_operands();
             }
-        } else if !self.is_given_back() {
+        } else if self.space.get_mut().ledger().slab_bytes > 0 || !self.sweeps.get_mut().is_empty() {
             remains::leave(Box::new(HeapInner {
                 device: self.device.clone(),
                 transfers: self.transfers.clone(),
@@ -221,17 +221,10 @@ impl Drop for HeapInner {
 
 impl Remains for HeapInner {
     fn give_back(&self) -> bool {
-        let _ = self.sweep_all();
-        let _ = self.trim();
-        self.is_given_back() || self.device.is_lost()
-    }
-}
-
-impl HeapInner {
-    /// Whether no call could give anything back any more. Leaked blocks keep their slabs.
-    fn is_given_back(&self) -> bool {
-        let ledger = self.space.lock().ledger();
-        ledger.freeing_bytes == 0 && (ledger.slab_bytes == 0 || ledger.live_blocks > 0) && self.sweeps.lock().is_empty()
+        let swept = self.sweep_all().is_ok();
+        let trimmed = self.trim().is_ok(); // of the slabs, leaked blocks keep theirs
+        let parked = self.space.lock().ledger().freeing_bytes > 0 || !self.sweeps.lock().is_empty();
+        swept && trimmed && !parked || self.device.is_lost()
     }
 }
 
