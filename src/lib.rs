@@ -32,6 +32,8 @@ mod device;
 mod error;
 mod handle;
 mod heap;
+#[cfg(feature = "persist")]
+mod persist;
 mod stats;
 mod suballoc;
 mod sync;
@@ -63,4 +65,17 @@ pub use crate::heap::block::Freed;
 pub use crate::heap::data::DeviceData;
 pub use crate::heap::options::HeapOptions;
 pub use crate::heap::page_locked::PageLocked;
+#[cfg(feature = "persist")]
+pub use crate::persist::envelope::{Damage, Key, Kind, Meta};
+#[cfg(all(feature = "persist", feature = "testing"))]
+pub use crate::persist::envelope::{Envelope, decode, encode};
+#[cfg(feature = "persist")]
+pub use crate::persist::fingerprint::{Fingerprint, FingerprintBuilder};
+#[cfg(feature = "persist")]
+pub use crate::persist::store::memory::{MemoryJournal, MemoryStore};
+#[cfg(feature = "persist")]
+pub use crate::persist::store::{
+    Collected, Compacted, ENTRY_BYTES_AT_MOST, Journal, JournalEntry, Miss, Record, Refusal, Replay, Store, StoreStats,
+    StoredEntry,
+};
 pub use crate::stats::{CacheStats, FillTimes, LeakReport, LeakedBlock, Ledger};
