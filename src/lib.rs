@@ -32,6 +32,8 @@ mod device;
 mod error;
 mod handle;
 mod heap;
+#[cfg(feature = "nvrtc")]
+pub mod nvrtc;
 #[cfg(feature = "persist")]
 mod persist;
 mod stats;

@@ -1,0 +1,210 @@
+//! Kernels through the real NVRTC, which needs no GPU, and through a store.
+//!
+//! Where there is no libnvrtc the tests skip and say so, unless HAPAX_REQUIRE_NVRTC is set: then they fail. The CUB kernels
+//! need the toolkit's headers: HAPAX_CUDA_INCLUDE lists their folders as a search path does.
+
+use hapax::nvrtc::{Arch, CompilerId, Headers, Kernel, KernelCompiler, Nvrtc, NvrtcError, Severity};
+use hapax::{MemoryStore, Store};
+use std::time::Instant;
+
+const SAXPY: &str = r#"
+extern "C" __global__ void saxpy(float a, const float *x, float *y, int n) {
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) y[i] += a * x[i];
+}
+"#;
+
+fn required() -> bool {
+    std::env::var_os("HAPAX_REQUIRE_NVRTC").is_some()
+}
+
+/// The compiler, or `None` with the reason printed.
+fn nvrtc() -> Option<Nvrtc> {
+    match Nvrtc::find() {
+        Ok(nvrtc) => Some(nvrtc),
+        Err(absent) => {
+            assert!(!required(), "{absent}");
+            println!("skipped: {absent}");
+            None
+        }
+    }
+}
+
+fn toolkit_headers() -> Option<Headers> {
+    match std::env::var_os("HAPAX_CUDA_INCLUDE") {
+        Some(folders) => {
+            let mut headers = Headers::new();
+            for folder in std::env::split_paths(&folders) {
+                headers = headers.directory(folder).unwrap();
+            }
+            Some(headers)
+        }
+        None => {
+            assert!(!required(), "HAPAX_CUDA_INCLUDE is not set: it lists the folders of the toolkit's headers");
+            println!("skipped: HAPAX_CUDA_INCLUDE, which lists the folders of the toolkit's headers, is not set");
+            None
+        }
+    }
+}
+
+fn sm_90() -> Arch {
+    "sm_90".parse().unwrap()
+}
+
+fn store() -> MemoryStore {
+    MemoryStore::new(64 << 20)
+}
+
+#[test]
+fn a_hit_returns_the_compiled_image_and_loads_no_compiler() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let (store, kernel) = (store(), Kernel::new("saxpy.cu", SAXPY, sm_90()));
+    let first = KernelCompiler::new(nvrtc, store.clone());
+    assert!(!first.nvrtc().is_loaded());
+    let compiled = first.image(&kernel).unwrap();
+    assert!(first.nvrtc().is_loaded() && compiled.starts_with(b"\x7fELF") && compiled.compile_ns() > 0);
+    let second = KernelCompiler::new(self::nvrtc().unwrap(), store);
+    let stored = second.image(&kernel).unwrap();
+    assert_eq!(*stored, *compiled);
+    assert!(!second.nvrtc().is_loaded());
+    let stats = second.stats();
+    assert_eq!((stats.hits, stats.compiles, stats.saved_ns), (1, 0, compiled.compile_ns()));
+}
+
+#[test]
+fn a_store_filled_elsewhere_serves_machines_without_a_compiler() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let (store, kernel) = (store(), Kernel::new("saxpy.cu", SAXPY, sm_90()));
+    let id = nvrtc.id().to_string();
+    let compiled = KernelCompiler::new(nvrtc, store.clone()).image(&kernel).unwrap();
+    let elsewhere = KernelCompiler::new(Nvrtc::elsewhere(CompilerId::from_hex(&id).unwrap()), store);
+    assert_eq!(*elsewhere.image(&kernel).unwrap(), *compiled);
+    let missing = elsewhere.image(&Kernel::new("other.cu", SAXPY, sm_90())).unwrap_err();
+    assert!(matches!(missing, NvrtcError::Absent { .. }) && missing.to_string().contains("install"), "{missing}");
+}
+
+#[test]
+fn ptx_is_text_that_ends_with_nul_and_names_its_target() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let kernel = Kernel::new("saxpy.cu", SAXPY, "compute_90".parse().unwrap());
+    let image = KernelCompiler::new(nvrtc, store()).image(&kernel).unwrap();
+    let text = std::str::from_utf8(&image).unwrap();
+    assert!(text.contains(".target sm_90") && text.contains(".entry saxpy") && text.ends_with('\0'), "{text}");
+}
+
+#[test]
+fn name_expressions_come_with_their_mangled_names_also_from_the_store() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let source = "template <class T> __global__ void twice(T *x) { x[threadIdx.x] *= 2; }";
+    let kernel = Kernel::new("twice.cu", source, sm_90()).name_expression("twice<float>").name_expression("twice<int>");
+    let compiler = KernelCompiler::new(nvrtc, store());
+    for _ in 0..2 {
+        let image = compiler.image(&kernel).unwrap();
+        let names = ["twice<float>", "twice<int>"].map(|name| image.lowered_name(name).unwrap().to_owned());
+        assert_eq!(names, ["_Z5twiceIfEvPT_", "_Z5twiceIiEvPT_"]);
+    }
+    assert_eq!((compiler.stats().compiles, compiler.stats().hits), (1, 1));
+}
+
+#[test]
+fn an_error_carries_the_log_with_line_numbers() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let compiler = KernelCompiler::new(nvrtc, store());
+    let source = "extern \"C\" __global__ void k(int *x) {\n    *x = undefined;\n    int y = \"text\";\n}\n";
+    let error = compiler.image(&Kernel::new("k.cu", source, sm_90())).unwrap_err();
+    let NvrtcError::Compile { diagnostics, log } = &error else { panic!("{error}") };
+    let errors: Vec<u32> = diagnostics
+        .iter()
+        .filter(|said| said.severity == Severity::Error && said.file == "k.cu")
+        .map(|said| said.line)
+        .collect();
+    assert_eq!(errors, [2, 3], "{log}");
+    assert!(
+        error.to_string().starts_with("k.cu:2: error: identifier \"undefined\" is undefined (and 1 more)"),
+        "{error}"
+    );
+    assert_eq!((compiler.stats().failures, compiler.store().stats().puts), (1, 0));
+}
+
+#[test]
+fn what_is_missing_is_said_with_what_to_do() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let compiler = KernelCompiler::new(nvrtc, store());
+    let error = compiler.image(&Kernel::new("k.cu", "\n#include <cub/cub.cuh>\n", sm_90())).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "k.cu:2: the header cub/cub.cuh is not among the kernel's headers; add it with Headers::file or its folder with \
+         Headers::directory"
+    );
+    let error = compiler.image(&Kernel::new("k.cu", SAXPY, "sm_31".parse().unwrap())).unwrap_err();
+    let NvrtcError::UnknownArch { supported, .. } = &error else { panic!("{error}") };
+    assert!(supported.contains(&90) && error.to_string().contains("sm_90"), "{error}");
+    let bogus = Kernel::new("k.cu", SAXPY, sm_90()).option("--bogus").unwrap();
+    let error = compiler.image(&bogus).unwrap_err();
+    assert!(matches!(&error, NvrtcError::BadOption { log } if log.contains("--bogus")), "{error}");
+}
+
+/// Were it read, a change of the file would not change the fingerprint.
+#[test]
+fn a_header_in_the_current_directory_is_not_seen() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let folder = std::env::temp_dir().join(format!("hapax-nvrtc-cwd-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("unkeyed.h"), "#define VALUE 1\n").unwrap();
+    std::env::set_current_dir(&folder).unwrap();
+    let source = "#include \"unkeyed.h\"\nextern \"C\" __global__ void k(int *x) { *x = VALUE; }\n";
+    let kernel = Kernel::new("k.cu", source, sm_90());
+    let compiler = KernelCompiler::new(nvrtc, store());
+    let error = compiler.image(&kernel).unwrap_err();
+    assert!(matches!(&error, NvrtcError::MissingHeader { header, .. } if header == "unkeyed.h"), "{error}");
+    let headers = Headers::new().file("unkeyed.h", "#define VALUE 2\n").unwrap();
+    compiler.image(&kernel.headers(&headers)).unwrap();
+    std::env::set_current_dir(std::env::temp_dir()).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn headers_may_include_what_lies_beside_them() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let headers = Headers::new()
+        .file("lib/api.h", "#include \"detail/value.h\"\n")
+        .and_then(|set| set.file("lib/detail/value.h", "#include \"../base.h\"\n#define VALUE BASE\n"))
+        .and_then(|set| set.file("lib/base.h", "#define BASE 3\n"))
+        .unwrap();
+    let source = "#include <lib/api.h>\nextern \"C\" __global__ void k(int *x) { *x = VALUE; }\n";
+    KernelCompiler::new(nvrtc, store()).image(&Kernel::new("k.cu", source, sm_90()).headers(&headers)).unwrap();
+}
+
+#[test]
+fn sort_scan_and_reduction_of_cub_compile_once() {
+    let (Some(nvrtc), Some(headers)) = (nvrtc(), toolkit_headers()) else { return };
+    let kernel = Kernel::new("cub.cu", include_str!("../kernels/cub.cu"), sm_90())
+        .headers(&headers)
+        .option("--std=c++17")
+        .unwrap()
+        .name_expression("sort<unsigned>")
+        .name_expression("scan<int>")
+        .name_expression("reduce<float>");
+    let store = store();
+    let compiler = KernelCompiler::new(nvrtc, store.clone());
+    let compiled = compiler.image(&kernel).unwrap();
+    let again = KernelCompiler::new(self::nvrtc().unwrap(), store);
+    let begun = Instant::now();
+    let stored = again.image(&kernel).unwrap();
+    println!(
+        "CUB: compiled in {:?}, from the store in {:?}",
+        std::time::Duration::from_nanos(compiled.compile_ns()),
+        begun.elapsed()
+    );
+    assert_eq!(*stored, *compiled);
+    assert!(!again.nvrtc().is_loaded() && stored.lowered_name("sort<unsigned>").is_some());
+}
+
+#[test]
+fn the_same_kernel_compiles_to_the_same_image() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let kernel = Kernel::new("saxpy.cu", SAXPY, sm_90());
+    let first = KernelCompiler::new(nvrtc, store()).image(&kernel).unwrap();
+    let second = KernelCompiler::new(self::nvrtc().unwrap(), store()).image(&kernel).unwrap();
+    assert_eq!(*first, *second);
+}
