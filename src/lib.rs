@@ -32,6 +32,7 @@ mod device;
 mod error;
 mod handle;
 mod heap;
+pub mod linear;
 mod stats;
 mod suballoc;
 mod sync;

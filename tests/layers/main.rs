@@ -14,7 +14,8 @@ use source::{Finding, SourceFile, rust_files};
 
 /// The modules of the crate root by layer, lowest first. A file may name its own layer and those
 /// before it; `lib.rs` stands on top and may name all.
-const LAYERS: &[&[&str]] = &[&["error", "stats", "sync", "suballoc"], &["device"], &["heap"], &["handle"], &["cache"]];
+const LAYERS: &[&[&str]] =
+    &[&["error", "stats", "sync", "suballoc"], &["device"], &["heap"], &["handle"], &["cache"], &["linear"]];
 
 /// Named in one file, so that a model checker can stand in for the locks everywhere at once.
 const LOCK_CRATES: &[&str] = &["parking_lot", "loom"];
@@ -27,6 +28,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("src/heap/bytes.rs", "reads and writes the memory behind a block"),
     ("src/heap/page_locked.rs", "owns host buffers that the device allocated"),
     ("src/handle/export.rs", "`reclaim` believes the raw parts it is given"),
+    ("src/linear/transfer.rs", "`written_on` believes the same inside a scope"),
     ("src/handle/transfer.rs", "`written_on` believes that a kernel has filled the block"),
 ];
 
