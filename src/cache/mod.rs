@@ -28,6 +28,7 @@ use crate::cache::vacancy::{Filled, Lookup, TryLookup, Vacancy};
 use crate::device::stream::Stream;
 use crate::error::{Error, Returned};
 use crate::handle::DevBox;
+use crate::handle::gate::Held;
 use crate::heap::{Heap, HeapInner};
 use crate::stats::{CacheStats, FillHistogram};
 use crate::sync::Mutex;
@@ -317,15 +318,15 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
             return Err(Returned::new((key, value), Error::WrongHeap));
         }
         let charge = value.charge_bytes();
-        let (mut whole, mut heap) = (Some(value), None);
+        let (mut whole, mut heap) = (Some(Held::new(value)), None);
         let take_apart = || {
-            let (share, raw) = whole.take().expect("taken once").into_raw();
+            let (share, raw) = whole.take().expect("taken once").into_inner().into_raw();
             heap = Some(share); // goes on to what is evicted
             raw
         };
         match (self.index.insert(key, charge, cost_ns, take_apart), whole, heap) {
             (Ok(removed), _, Some(heap)) => Ok(Evictions::new(heap, removed)),
-            (Err((key, error)), Some(value), _) => Err(Returned::new((key, value), error)),
+            (Err((key, error)), Some(value), _) => Err(Returned::new((key, value.into_inner()), error)),
             _ => unreachable!("a value is either taken or refused"),
         }
     }

@@ -73,6 +73,8 @@ pub(crate) trait Stores: sealed::Sealed {
     /// With its share of the heap, which goes on to what it evicts.
     fn into_raw(self) -> (Arc<HeapInner>, Self::Raw);
     fn evicted(heap: Arc<HeapInner>, raw: Self::Raw) -> Self::Evicted;
+    /// As the drop of what `evicted` makes, which is not made.
+    fn give_up(heap: Arc<HeapInner>, raw: Self::Raw);
     fn free(evicted: Self::Evicted) -> Result<Freed, Error>;
     fn view<'a>(heap: &'a Arc<HeapInner>, stream: &'a Stream, raw: <Self::Raw as Stored>::View) -> Self::View<'a>;
     fn pending_spans(raw: &Self::Raw, spans: &mut Spans);
@@ -106,6 +108,10 @@ impl<T: ?Sized + DeviceData> Stores for DevBox<T> {
 
     fn evicted(heap: Arc<HeapInner>, raw: RawDevBox<T>) -> DevBox<T, Evicted> {
         raw.into_handle(heap, Evicted::STATE)
+    }
+
+    fn give_up(heap: Arc<HeapInner>, raw: RawDevBox<T>) {
+        raw.give_up(heap);
     }
 
     fn free(evicted: DevBox<T, Evicted>) -> Result<Freed, Error> {
@@ -189,6 +195,10 @@ macro_rules! bundle {
 
             fn evicted(heap: Arc<HeapInner>, raw: Self::Raw) -> Self::Evicted {
                 ($($part::evicted(heap.clone(), raw.$at),)*)
+            }
+
+            fn give_up(heap: Arc<HeapInner>, raw: Self::Raw) {
+                $($part::give_up(heap.clone(), raw.$at);)*
             }
 
             fn free(evicted: Self::Evicted) -> Result<Freed, Error> {

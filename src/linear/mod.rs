@@ -31,14 +31,31 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
-//! # What it promises
-//! Each scope that returns has spent its handle, and each handle that [`Evictions::spend_each`] or
-//! [`insert`](Linear::insert) evicts is spent by the callback that gets it.
+//! # Three grades
 //!
-//! # What it does not catch
-//! - A scope that does not return: a panic (the handle is then freed by its drop), an endless loop, `process::exit`.
-//! - What happens between scopes: a cache, or a `DevBox` that `into_affine` gave out, is affine again.
-//! - An [`Evictions`] that is dropped instead of spent: its entries are freed, unseen.
+//! | grade | how | a handle that a path does not consume | does not catch |
+//! |---|---|---|---|
+//! | affine | [`DevBox`], always | is freed by its drop; `#[must_use]` warns of results that are ignored at once | drops and `mem::forget` anywhere; the heap reports at its end what was forgotten, with the line that allocated it |
+//! | linear scopes | this module | is a type error, under `cargo check` | a scope that does not return: a panic (the handle is then freed by its drop), an endless loop, `process::exit`; what happens between scopes: a cache, or a `DevBox` from [`into_affine`](Linear::into_affine), is affine; an [`Evictions`](crate::Evictions) that is dropped instead of spent (its entries are freed, unseen) |
+//! | whole-program gate | `--cfg hapax_strict_linear` | is a build error (E0080) wherever the program has a drop of a [`DevBox`], unwinding aside | `mem::forget`, `ManuallyDrop`, leaked boxes and cycles of `Rc`; dropped `Evictions` and caches, which free their entries; generic code that the program does not use; `cargo check`, which instantiates nothing |
+//!
+//! What a scope promises is this: each scope that returns has spent its handle, and each handle that
+//! [`Evictions::spend_each`](crate::Evictions::spend_each) or [`insert`](Linear::insert) evicts is spent by the callback that gets it.
+//!
+//! # The whole-program gate
+//! ```toml
+//! [profile.linear]    # in the program's Cargo.toml
+//! inherits = "dev"
+//! panic = "abort"
+//! ```
+//! ```text
+//! RUSTFLAGS='--cfg hapax_strict_linear' cargo build --profile linear
+//! ```
+//! It needs panics that abort, since unwinding drops what it meets; a build without them is refused. The compiler names
+//! the type of the handle that is dropped, and often not the line: look for `?` and early returns while a handle is
+//! held, for results of by-value calls passed to `?`, and for a `match` whose last arm binds the whole result by one
+//! name, which the compiler does not know to be empty-handed. To hear of `mem::forget`, list it in clippy's
+//! `disallowed-methods`. It is a check: the program that runs is built without it.
 //!
 //! # How it works
 //! Every scope has a lifetime of its own, its *brand*, which the handle and its `Spent` carry. The closure must accept

@@ -5,9 +5,9 @@ use hapax::{Error, Heap, HeapOptions, HostDevice, linear};
 fn main() -> Result<(), Error> {
     let heap = Heap::new(HostDevice::new(), HeapOptions::new(1 << 20))?;
     linear::scope(heap.alloc_slice::<u8>(4)?, |handle| {
-        let mut last = None;
+        let (slot, mut last) = (std::cell::Cell::new(Some(handle)), None);
         for _ in 0..2 {
-            last = Some(handle.free().0);
+            last = slot.into_inner().map(|handle| handle.free().0);
         }
         (last.expect("the loop ran"), ())
     });
