@@ -26,6 +26,11 @@ const UNSAFE: &[(&str, &str)] = &[
     ("src/device/", "`Device` is an unsafe trait: each implementation argues its own case"),
     ("src/heap/bytes.rs", "reads and writes the memory behind a block"),
     ("src/heap/page_locked.rs", "owns host buffers that the device allocated"),
+    ("src/heap/outside.rs", "loads modules, and gives them and foreign memory back"),
+    ("src/handle/cuda.rs", "takes raw parts from cudarc and gives them back; cudarc's trait for arguments is unsafe"),
+    ("src/handle/launch.rs", "`launch` believes its caller about the kernel"),
+    ("src/handle/module.rs", "looks kernels up in modules that a borrow keeps loaded"),
+    ("src/cache/cuda.rs", "cudarc's trait for launch arguments is unsafe"),
     ("src/handle/export.rs", "`reclaim` believes the raw parts it is given"),
     ("src/handle/transfer.rs", "`written_on` believes that a kernel has filled the block"),
 ];
