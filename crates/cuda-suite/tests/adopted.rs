@@ -119,6 +119,7 @@ fn what_cannot_be_adopted_or_given_back_returns_to_its_owner() {
     drop(refused);
     near.synchronize().unwrap();
     heap.close().unwrap();
+    device.close().unwrap(); // lets go of cudarc's streams while the session lasts
 }
 
 /// cudarc keeps an error of its stream waits for a later call; adoption looks, and waits for everything.
@@ -153,4 +154,5 @@ fn events_that_cudarc_cannot_make_leave_the_memory_with_its_handle() {
     assert!(matches!(*refused.error, Error::Device { .. }), "{refused}");
     drop(refused.handle.into_cuda_slice().unwrap());
     heap.close().unwrap();
+    device.close().unwrap(); // lets go of cudarc's stream while the session lasts
 }
