@@ -52,10 +52,15 @@ pub use crate::device::host::HostDevice;
 #[cfg(feature = "testing")]
 pub use crate::device::late::{LateControl, LateDevice};
 pub use crate::device::stream::{DeviceRef, Stream};
-pub use crate::device::{BestDevice, Device, DeviceError, Fault, MemoryInfo, RawEvent, RawStream, best_device};
+pub use crate::device::{
+    BestDevice, Device, DeviceError, Fault, ForeignAllocator, LaunchShape, MemoryInfo, RawContext, RawEvent,
+    RawFunction, RawModule, RawStream, best_device,
+};
 pub use crate::error::{Error, OrRelease, Returned};
 pub use crate::handle::DevBox;
 pub use crate::handle::export::Exported;
+pub use crate::handle::launch::{KernelMemory, Launch};
+pub use crate::handle::module::{Function, Module, ModuleView};
 pub use crate::handle::state::{Evicted, InFlight, Ready, State, Uninit};
 pub use crate::handle::transfer::Landed;
 pub use crate::handle::view::{View, ViewMut};
@@ -65,3 +70,6 @@ pub use crate::heap::data::DeviceData;
 pub use crate::heap::options::HeapOptions;
 pub use crate::heap::page_locked::PageLocked;
 pub use crate::stats::{CacheStats, FillTimes, LeakReport, LeakedBlock, Ledger};
+/// The cudarc that hapax takes CUDA's types from, for those who use both.
+#[cfg(feature = "cuda")]
+pub use cudarc;

@@ -3,12 +3,16 @@
 //! This file joins three parts that do not know each other: the index (keys, order, leases, waiting), the
 //! heap (memory) and streams. It makes driver calls, so never under the index's lock.
 
+pub(crate) mod arguments;
 pub(crate) mod core;
 pub(crate) mod count;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 pub(crate) mod evictions;
 pub(crate) mod flight;
 pub(crate) mod index;
 pub(crate) mod lease;
+pub(crate) mod module;
 pub(crate) mod planted;
 pub(crate) mod policy;
 pub(crate) mod resident;

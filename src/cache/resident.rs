@@ -12,8 +12,8 @@ use crate::heap::data::DeviceData;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// What a [`Cache`](crate::Cache) can hold: a [`DevBox`], or a tuple of two to four residents, which are
-/// admitted, leased and evicted together. Sealed.
+/// What a [`Cache`](crate::Cache) can hold: a [`DevBox`], a [`Module`](crate::Module), or a tuple of two to four residents, which
+/// are admitted, leased and evicted together. Sealed.
 ///
 /// ```
 /// use hapax::{Cache, DevBox, Heap, HeapOptions, HostDevice};
@@ -38,11 +38,12 @@ use std::sync::Arc;
 /// | resident | its lease's view | what eviction hands back |
 /// |---|---|---|
 /// | `DevBox<T>` | [`View<T>`](View) | `DevBox<T, Evicted>` |
+/// | `Module` | [`ModuleView`](crate::ModuleView) | `Module<Evicted>` |
 /// | `(A, B)`, `(A, B, C)`, `(A, B, C, D)` | a tuple of their views | a tuple of what they hand back |
 #[diagnostic::on_unimplemented(
     message = "a cache cannot hold `{Self}`",
     label = "not a resident",
-    note = "a cache holds `DevBox<T>` that is Ready, and tuples of two to four residents; the trait is sealed"
+    note = "a cache holds `DevBox<T>` that is Ready, `Module`, and tuples of two to four residents; the trait is sealed"
 )]
 #[expect(private_bounds, reason = "how a resident is stored is nobody else's to call")]
 pub trait Resident: sealed::Sealed + Stores {}
@@ -138,6 +139,12 @@ impl<T: ?Sized + DeviceData> Stores for DevBox<T> {
 pub struct RawView {
     address: u64,
     elements: usize,
+}
+
+impl RawView {
+    pub(crate) fn address(&self) -> &u64 {
+        &self.address
+    }
 }
 
 impl<T: ?Sized + DeviceData> Stored for RawDevBox<T> {

@@ -8,6 +8,7 @@ use crate::device::stream::Stream;
 use crate::error::{Error, Returned};
 use crate::handle::DevBox;
 use crate::handle::state::Uninit;
+use crate::heap::Heap;
 use crate::heap::block::Freed;
 use crate::heap::data::DeviceData;
 use std::fmt;
@@ -237,8 +238,12 @@ where
 }
 
 impl<K: Hash + Eq, V: Resident> Reservation<'_, K, V> {
+    pub(crate) fn heap(&self) -> &Heap {
+        self.hold.cache.heap()
+    }
+
     /// Frees what left, and waits for the streams that still use it, so that it does not stand beside the new value.
-    fn free_and_wait(&self, evicted: Evictions<K, V>) -> Result<(), Error> {
+    pub(crate) fn free_and_wait(&self, evicted: Evictions<K, V>) -> Result<(), Error> {
         if let Freed::WhenStreamsPass { .. } = evicted.free_all()? {
             self.hold.cache.heap().settle()?;
         }

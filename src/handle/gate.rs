@@ -28,7 +28,7 @@ impl<T: ?Sized, S> Gate<T, S> {
 #[cfg(hapax_strict_linear)]
 impl<T: ?Sized, S> Drop for Gate<T, S> {
     fn drop(&mut self) {
-        const { panic!("a DevBox is dropped here: free it, cache it, or export it on every path") };
+        const { panic!("a device handle is dropped here: free it, cache it, or export it on every path") };
     }
 }
 

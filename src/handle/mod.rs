@@ -1,8 +1,12 @@
 //! Move-only handles: each device allocation has exactly one owner, and its type says what may be done
 //! with it. Knows no cache.
 
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 pub(crate) mod export;
 pub(crate) mod gate;
+pub(crate) mod launch;
+pub(crate) mod module;
 pub(crate) mod state;
 pub(crate) mod transfer;
 pub(crate) mod view;

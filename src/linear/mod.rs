@@ -69,6 +69,7 @@ pub use crate::linear::transfer::LandedIn;
 
 use crate::error::{Error, Returned};
 use crate::handle::DevBox;
+use crate::handle::module::Module;
 use crate::handle::state::{Evicted, Ready, State, Uninit};
 use crate::heap::block::Freed;
 use crate::heap::data::DeviceData;
@@ -94,10 +95,10 @@ pub struct Linear<'id, H: Handle> {
 #[must_use = "the scope must return it"]
 pub struct Spent<'id>(Brand<'id>);
 
-/// What a scope can hold: a [`DevBox`] in any state, or a tuple of them that live and die together. Sealed.
+/// What a scope can hold: a [`DevBox`] in any state, a [`Module`], or a tuple of them that live and die together. Sealed.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handle that a linear scope can hold",
-    note = "a scope holds `DevBox<T, S>`, and tuples of two to four handles; the trait is sealed"
+    note = "a scope holds `DevBox<T, S>`, `Module`, and tuples of two to four handles; the trait is sealed"
 )]
 pub trait Handle: sealed::Sealed {}
 
@@ -210,8 +211,20 @@ macro_rules! free_in {
             }
         }
     )*};
+    (modules in $($state:ty),*) => {$(
+        impl Handle for Module<$state> {}
+        impl sealed::Sealed for Module<$state> {}
+        impl Free for Module<$state> {}
+
+        impl sealed::Free for Module<$state> {
+            fn free(self) -> Result<Freed, Error> {
+                Module::<$state>::free(self)
+            }
+        }
+    )*};
 }
 free_in!(Uninit, Ready, Evicted);
+free_in!(modules in Ready, Evicted);
 
 macro_rules! bundle {
     ($($part:ident $at:tt),*) => {

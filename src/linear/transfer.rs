@@ -4,6 +4,7 @@
 use crate::device::stream::Stream;
 use crate::error::{Error, Returned};
 use crate::handle::DevBox;
+use crate::handle::module::Module;
 use crate::handle::state::{Evicted, InFlight, Uninit};
 use crate::handle::transfer::Landed;
 use crate::handle::view::ViewMut;
@@ -117,6 +118,16 @@ impl<'id, T: ?Sized + DeviceData> Linear<'id, DevBox<T>> {
     /// As there.
     pub fn on_mut<'a>(&'a mut self, stream: &'a Stream) -> Result<ViewMut<'a, T>, Error> {
         self.handle.on_mut(stream)
+    }
+}
+
+impl<'id> Linear<'id, Module<Evicted>> {
+    /// As [`Module::revive`].
+    ///
+    /// # Errors
+    /// As there; the module comes back.
+    pub fn revive(self, stream: &Stream) -> Result<Linear<'id, Module>, Returned<Self>> {
+        branded(self.handle.revive(stream))
     }
 }
 
