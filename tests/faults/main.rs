@@ -3,11 +3,18 @@
 //! A call that fails once can be made again and the session ends as if nothing had been; a device that is lost fails
 //! every later call without being asked again. Either way each handle is given back or gone, and the books add up.
 
+/// Host memory; or CUDA's driver, in the package `cuda-suite`, which compiles these same files.
+#[allow(dead_code, unused_imports, reason = "each suite uses its part")]
+mod device {
+    include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/device/mod.rs"));
+}
+
 mod memory;
 mod session;
 mod witness;
 
-use hapax::{DeviceRef, Fault, FaultControl, FaultDevice, Heap, HeapOptions, HostDevice, LateControl, LateDevice};
+use device::{Control, Watch};
+use hapax::{DeviceRef, Fault, FaultControl, FaultDevice, Heap, HeapOptions, HostDevice};
 use session::session;
 use witness::Witness;
 
@@ -15,23 +22,26 @@ use witness::Witness;
 struct Bench {
     device: DeviceRef,
     control: FaultControl,
-    late: Option<LateControl>,
+    late: Option<Control>,
+    watch: Watch,
 }
 
-fn host() -> Bench {
-    let (device, control) = FaultDevice::new(HostDevice::new());
-    Bench { device: device.into(), control, late: None }
+fn plain() -> Bench {
+    let watch = device::watch();
+    let (device, control) = FaultDevice::new(device::open());
+    Bench { device: device.into(), control, late: None, watch }
 }
 
 fn late() -> Bench {
-    let (inner, late) = LateDevice::new();
+    let watch = device::watch();
+    let (inner, late) = device::late();
     let (device, control) = FaultDevice::new(inner);
-    Bench { device: device.into(), control, late: Some(late) }
+    Bench { device: device.into(), control, late: Some(late), watch }
 }
 
 #[test]
-fn every_call_of_a_session_on_the_host_may_fail() {
-    fail_each_call(host, 60);
+fn every_call_of_a_session_may_fail() {
+    fail_each_call(plain, 60);
 }
 
 #[test]
@@ -51,7 +61,7 @@ fn fail_each_call(open: fn() -> Bench, at_least: u64) {
 
 /// Runs a session to its end, the device's own included, and returns how many calls that took.
 fn run(bench: Bench, planned: Option<(u64, Fault)>) -> u64 {
-    let Bench { device, control, late } = bench;
+    let Bench { device, control, late, watch: _watch } = bench;
     if let Some((nth, fault)) = planned {
         control.fail_call(nth, fault);
     }
@@ -104,7 +114,7 @@ fn the_session_makes_every_kind_of_call() {
         run(bench, None);
         control.log()
     };
-    let (host, late) = (log(host()), log(late()));
+    let (plain, late) = (log(plain()), log(late()));
     let calls = [
         "memory",
         "alloc",
@@ -125,7 +135,7 @@ fn the_session_makes_every_kind_of_call() {
         "zero",
     ];
     for call in calls {
-        assert!(host.contains(&call) && late.contains(&call), "{call} is never made");
+        assert!(plain.contains(&call) && late.contains(&call), "{call} is never made");
     }
     assert!(late.contains(&"stream_wait_event"));
 }

@@ -1,6 +1,6 @@
 //! A device that runs out of memory at a bound: the refusal's figures are right, and fills make room where they can.
 
-use crate::{Bench, host, late};
+use crate::{Bench, late, plain};
 use hapax::{Error, Heap, HeapOptions, Ledger, Lookup, VramCache};
 
 const LIMIT_BYTES: u64 = 1024;
@@ -27,7 +27,7 @@ fn refused<T>(result: &Result<T, Error>, need: u64, ledger: Ledger) -> bool {
 
 #[test]
 fn an_allocation_ends_where_the_device_does_and_says_so() {
-    for open in [host, late] {
+    for open in [plain, late] {
         for most in (0..=LIMIT_BYTES + SLAB_BYTES).step_by(16) {
             let bench = open();
             let heap = heap(&bench);
@@ -65,7 +65,7 @@ fn an_allocation_ends_where_the_device_does_and_says_so() {
 /// The budget has room, the device has not: what a fill needs, others must give.
 #[test]
 fn a_fill_evicts_once_more_where_the_device_has_less_than_the_budget() {
-    for open in [host, late] {
+    for open in [plain, late] {
         for most in (0..=4 * SLAB_BYTES).step_by(16) {
             let bench = open();
             let heap = heap(&bench);
