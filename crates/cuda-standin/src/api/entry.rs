@@ -182,6 +182,10 @@ impl Call {
         for (mark, clock) in marks {
             self.wait(mark, &clock)?;
         }
+        if let Some(context) = self.contexts.get_mut(&context) {
+            let gone = std::mem::take(&mut context.gone);
+            self.host_learns(&gone);
+        }
         self.lost_code(context).map_or(Ok(()), Err)
     }
 

@@ -3,6 +3,8 @@
 //! The calls are cudarc's raw ones: their types come from NVIDIA's headers, so what is tested here does not rest on
 //! hapax's own declarations.
 
+pub mod gpu;
+
 use cuda_standin::Driver;
 
 /// What `HAPAX_CUDA` asks for.
