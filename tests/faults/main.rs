@@ -26,17 +26,18 @@ struct Bench {
     watch: Watch,
 }
 
-fn plain() -> Bench {
+fn plain() -> Option<Bench> {
     let watch = device::watch();
     let (device, control) = FaultDevice::new(device::open());
-    Bench { device: device.into(), control, late: None, watch }
+    Some(Bench { device: device.into(), control, late: None, watch })
 }
 
-fn late() -> Bench {
+/// A card is as late as it likes, which is no plan.
+fn late() -> Option<Bench> {
     let watch = device::watch();
-    let (inner, late) = device::late();
+    let (inner, late) = device::late_if_there_is_one()?;
     let (device, control) = FaultDevice::new(inner);
-    Bench { device: device.into(), control, late: Some(late), watch }
+    Some(Bench { device: device.into(), control, late: Some(late), watch })
 }
 
 #[test]
@@ -49,12 +50,13 @@ fn every_call_of_a_session_on_a_late_device_may_fail() {
     fail_each_call(late, 150);
 }
 
-fn fail_each_call(open: fn() -> Bench, at_least: u64) {
-    let calls = run(open(), None);
+fn fail_each_call(open: fn() -> Option<Bench>, at_least: u64) {
+    let Some(bench) = open() else { return };
+    let calls = run(bench, None);
     assert!(calls >= at_least, "a session of {calls} calls");
     for nth in 1..=calls {
         for fault in [Fault::Failed, Fault::OutOfMemory, Fault::Lost] {
-            run(open(), Some((nth, fault)));
+            run(open().expect("as before"), Some((nth, fault)));
         }
     }
 }
@@ -114,7 +116,7 @@ fn the_session_makes_every_kind_of_call() {
         run(bench, None);
         control.log()
     };
-    let (plain, late) = (log(plain()), log(late()));
+    let plain = log(plain().expect("there is always one"));
     let calls = [
         "memory",
         "alloc",
@@ -135,7 +137,12 @@ fn the_session_makes_every_kind_of_call() {
         "zero",
     ];
     for call in calls {
-        assert!(plain.contains(&call) && late.contains(&call), "{call} is never made");
+        assert!(plain.contains(&call), "{call} is never made");
     }
-    assert!(late.contains(&"stream_wait_event"));
+    if let Some(late) = late() {
+        let late = log(late);
+        for call in calls.into_iter().chain(["stream_wait_event"]) {
+            assert!(late.contains(&call), "{call} is never made on a late device");
+        }
+    }
 }

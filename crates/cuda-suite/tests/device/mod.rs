@@ -111,7 +111,7 @@ pub fn name() -> String {
 
 /// A device of so many bytes, where that can be chosen.
 pub fn with_memory(bytes: u64) -> Option<Bytewise> {
-    (driver::chosen() == Chosen::StandIn).then(|| {
+    on_the_stand_in("how much memory a card has is not for a test to choose").then(|| {
         control::stand_in().set_vram_bytes(bytes);
         open()
     })
@@ -128,5 +128,13 @@ pub fn late() -> (Bytewise, Control) {
 
 /// As [`late`], where there can be one.
 pub fn late_if_there_is_one() -> Option<(Bytewise, Control)> {
-    (driver::chosen() == Chosen::StandIn).then(late)
+    on_the_stand_in("when a card runs its work is not for a test to choose").then(late)
+}
+
+fn on_the_stand_in(why: &str) -> bool {
+    let stand_in = driver::chosen() == Chosen::StandIn;
+    if !stand_in {
+        println!("skipped in part: {why}");
+    }
+    stand_in
 }

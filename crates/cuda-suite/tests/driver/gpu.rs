@@ -19,6 +19,11 @@ pub struct Gpu {
     pub module: sys::CUmodule,
 }
 
+// SAFETY: driver handles, which serve every thread that has bound the context.
+unsafe impl Send for Gpu {}
+// SAFETY: as above; the driver locks for itself.
+unsafe impl Sync for Gpu {}
+
 impl Gpu {
     pub fn open() -> Gpu {
         call!(cuInit(0)).unwrap();
