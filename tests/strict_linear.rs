@@ -41,7 +41,9 @@ fn a_program_that_drops_a_handle_is_not_built_and_its_twin_is() {
         assert!(!failed.status.success(), "{name}: the gate let it through");
         let codes: Vec<&str> = text.lines().filter(|line| line.starts_with("error[")).collect();
         assert!(
-            codes.iter().all(|line| line.starts_with("error[E0080]") && line.contains("a device handle is dropped here")),
+            codes
+                .iter()
+                .all(|line| line.starts_with("error[E0080]") && line.contains("a device handle is dropped here")),
             "{name} fails for another reason:\n{text}"
         );
         assert!(!codes.is_empty(), "{name} fails without the gate's error:\n{text}");

@@ -341,14 +341,15 @@ unsafe impl<D: Device> Device for FaultDevice<D> {
         self.pass("copy_out_blocking", |inner| unsafe { inner.copy_out_blocking(to, from, bytes, stream) })
     }
 
+    /// No call that a [`FaultControl`] counts: it changes nothing, and on most devices it is not even a call.
+    unsafe fn is_capturing(&self, stream: RawStream) -> Result<bool, DeviceError> {
+        // SAFETY: the caller's contract is the inner device's.
+        unsafe { self.inner.is_capturing(stream) }.inspect_err(|error| self.state.lock().note_failure(error))
+    }
+
     unsafe fn zero(&self, at: u64, bytes: usize, stream: RawStream) -> Result<(), DeviceError> {
         // SAFETY: the caller's contract is the inner device's.
         self.pass("zero", |inner| unsafe { inner.zero(at, bytes, stream) })
-    }
-
-    unsafe fn is_capturing(&self, stream: RawStream) -> Result<bool, DeviceError> {
-        // SAFETY: the caller's contract is the inner device's.
-        unsafe { self.inner.is_capturing(stream) } // asked on each use of a stream: not counted, and never told to fail
     }
 
     fn context(&self) -> Option<RawContext> {
