@@ -28,11 +28,15 @@
 struct Readme;
 
 mod cache;
+#[cfg(feature = "persist")]
+mod code;
 mod device;
 mod error;
 mod handle;
 mod heap;
 pub mod linear;
+#[cfg(feature = "persist")]
+mod persist;
 mod stats;
 mod suballoc;
 mod sync;
@@ -42,6 +46,8 @@ pub use crate::cache::lease::{Lease, OwnedLease};
 pub use crate::cache::resident::Resident;
 pub use crate::cache::vacancy::{Filled, Lookup, Reservation, TryLookup, Vacancy};
 pub use crate::cache::{Cache, CacheOptions, Peek, Removed, SnapshotEntry, VramCache};
+#[cfg(feature = "persist")]
+pub use crate::code::{CodeError, CodeMode, CodeStats, CodeStore, Compiled, Difference, Missing, Source, Unit};
 #[cfg(feature = "cuda")]
 pub use crate::device::cuda::driver::CudaAbsent;
 #[cfg(feature = "cuda")]
@@ -69,6 +75,33 @@ pub use crate::heap::block::Freed;
 pub use crate::heap::data::DeviceData;
 pub use crate::heap::options::HeapOptions;
 pub use crate::heap::page_locked::PageLocked;
+#[cfg(feature = "persist")]
+pub use crate::persist::envelope::{Damage, Key, Kind, Meta};
+#[cfg(all(feature = "persist", feature = "testing"))]
+pub use crate::persist::envelope::{Envelope, decode, encode};
+#[cfg(feature = "persist")]
+pub use crate::persist::fingerprint::{Fingerprint, FingerprintBuilder};
+#[cfg(feature = "persist")]
+pub use crate::persist::store::directory::DirectoryStore;
+#[cfg(feature = "persist")]
+pub use crate::persist::store::directory::journal::DirectoryJournal;
+#[cfg(feature = "persist")]
+pub use crate::persist::store::directory::options::DirectoryOptions;
+#[cfg(feature = "persist")]
+pub use crate::persist::store::directory::root::Distrust;
+#[cfg(all(feature = "persist", feature = "testing"))]
+pub use crate::persist::store::directory::root::Surroundings;
+#[cfg(all(feature = "persist", feature = "testing"))]
+pub use crate::persist::store::directory::segment::read_any_file;
+#[cfg(all(feature = "persist", feature = "testing"))]
+pub use crate::persist::store::disk::{Disk, DiskFile};
+#[cfg(feature = "persist")]
+pub use crate::persist::store::memory::{MemoryJournal, MemoryStore};
+#[cfg(feature = "persist")]
+pub use crate::persist::store::{
+    Collected, Compacted, ENTRY_BYTES_AT_MOST, Journal, JournalEntry, Miss, Record, Refusal, Replay, Store, StoreStats,
+    StoredEntry,
+};
 pub use crate::stats::{CacheStats, FillTimes, LeakReport, LeakedBlock, Ledger};
 /// The cudarc that hapax takes CUDA's types from, for those who use both.
 #[cfg(feature = "cuda")]

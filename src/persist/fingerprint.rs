@@ -1,0 +1,152 @@
+//! The name of a compilation: 256 bits over everything that changes its result. Knows no compiler; the embedder says
+//! what goes in.
+
+use std::fmt;
+
+/// Told apart from every other use of BLAKE3, and from later ways of joining the parts.
+const CONTEXT: &str = "hapax 2025-11 fingerprint of named parts v1";
+
+/// The 256-bit name of a compilation.
+///
+/// Two compilations with the same fingerprint must have the same result, so name everything that changes it: the
+/// embedder's build, the code generator and its version, the target, its flags and ISA features, the input's bytes,
+/// what it imports. Leave out what does not: paths, times, verifier flags.
+///
+/// ```
+/// use hapax::Fingerprint;
+///
+/// let fingerprint = |flags: &str| {
+///     Fingerprint::of("my-compiler build 7")
+///         .part("target", "x86_64-unknown-linux-gnu")
+///         .part("flags", flags)
+///         .part("ir", b"fn f() -> 42")
+///         .finish()
+/// };
+/// assert_eq!(fingerprint("-O2"), fingerprint("-O2"));
+/// assert_ne!(fingerprint("-O2"), fingerprint("-O3"));
+/// assert_eq!(fingerprint("-O2").to_string().len(), 64);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Starts a fingerprint. `schema` names who computes it and which parts follow; change it when those change.
+    pub fn of(schema: impl AsRef<[u8]>) -> FingerprintBuilder {
+        FingerprintBuilder(Box::new(blake3::Hasher::new_derive_key(CONTEXT))).part("schema", schema)
+    }
+
+    /// A fingerprint that was computed elsewhere. It should be a cryptographic hash: nothing else compares the inputs.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Fingerprint {
+        Fingerprint(bytes)
+    }
+
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Reads what [`Display`](fmt::Display) writes: 64 lower-case hexadecimal digits. `None` if it is anything else.
+    pub fn from_hex(digits: &str) -> Option<Fingerprint> {
+        let mut bytes = [0; 32];
+        if digits.len() != 64 {
+            return None;
+        }
+        for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
+            *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
+        }
+        Some(Fingerprint(bytes))
+    }
+}
+
+/// As 64 hexadecimal digits.
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// As the first 16 hexadecimal digits.
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..8].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Collects the parts of a [`Fingerprint`], in order. Each goes in with its name and both lengths, so no two lists of
+/// parts run together into the same bytes.
+#[derive(Clone)]
+#[must_use = "finish() gives the fingerprint"]
+pub struct FingerprintBuilder(Box<blake3::Hasher>);
+
+impl FingerprintBuilder {
+    /// Adds a part. The same name may come more than once, as for a list of flags; the order counts.
+    pub fn part(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        for bytes in [name.as_bytes(), value.as_ref()] {
+            self.0.update(&(bytes.len() as u64).to_le_bytes());
+            self.0.update(bytes);
+        }
+        self
+    }
+
+    /// The fingerprint of everything added.
+    pub fn finish(self) -> Fingerprint {
+        Fingerprint(*self.0.finalize().as_bytes())
+    }
+}
+
+impl fmt::Debug for FingerprintBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FingerprintBuilder").finish_non_exhaustive()
+    }
+}
+
+fn hex_digit(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_lists_of_parts_run_together() {
+        let lists: [&[(&str, &str)]; 7] = [
+            &[],
+            &[("a", "bc")],
+            &[("ab", "c")],
+            &[("a", "b"), ("c", "")],
+            &[("a", "b"), ("", "c")],
+            &[("a", ""), ("bc", "")],
+            &[("c", ""), ("a", "b")],
+        ];
+        let fingerprints = lists.map(|list| {
+            list.iter().fold(Fingerprint::of("test"), |builder, (name, value)| builder.part(name, value)).finish()
+        });
+        for (at, fingerprint) in fingerprints.iter().enumerate() {
+            assert!(!fingerprints[..at].contains(fingerprint), "{:?}", lists[at]);
+        }
+    }
+
+    /// The value is Python's blake3 package's, over the parts as the documentation joins them.
+    #[test]
+    fn a_fingerprint_stays_the_same_over_releases() {
+        let fingerprint = Fingerprint::of("golden").part("ir", b"\x00\x01").finish();
+        assert_eq!(fingerprint.to_string(), "7eee75070f6b518ff1989bc5fc6c5caa7c1da1e4f50b14334d610ea6fbe86784");
+    }
+
+    #[test]
+    fn only_64_lower_case_digits_are_read() {
+        let fingerprint = Fingerprint::of("hex").finish();
+        let digits = fingerprint.to_string();
+        assert_eq!(Fingerprint::from_hex(&digits), Some(fingerprint));
+        for other in
+            [&digits[1..], &digits.to_uppercase(), &digits.replacen(&digits[..1], "g", 1), "", &format!("{digits}0")]
+        {
+            assert_eq!(Fingerprint::from_hex(other), None, "{other}");
+        }
+    }
+}
