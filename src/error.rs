@@ -100,6 +100,41 @@ pub enum Error {
     /// A stream of another device.
     #[error("the stream belongs to another device than the memory; make it with this heap's new_stream()")]
     WrongDevice,
+    /// A kernel was to be launched on another stream than what it is given is bound to. Nothing was launched.
+    #[error(
+        "argument {argument} is bound to another stream than the kernel's function; take its view or lease for the same stream"
+    )]
+    WrongStream {
+        /// Which argument, counted from 0.
+        argument: usize,
+    },
+    /// A stream or memory of another context than the device's own.
+    #[error(
+        "it belongs to another CUDA context than the device's primary one; make it from CudaContext::new of the same card"
+    )]
+    WrongContext,
+    /// Something that devices of this kind cannot do, such as running kernels on host memory.
+    #[error("this device has no {call}; open a device that has, such as a CudaDevice for modules and kernels")]
+    Unsupported {
+        /// The call, in the words of the [`Device`](crate::Device) trait.
+        call: &'static str,
+    },
+    /// Bytes that cannot be loaded as a module. The text says why.
+    #[error("not a module that can be loaded: {0}")]
+    BadImage(String),
+    /// The memory is a part of a slab, so it cannot be given to another library's owner.
+    #[error(
+        "the memory was not adopted: it lies inside a slab of the heap, and nobody else may free it; use export() to lend it"
+    )]
+    NotAdopted,
+    /// The device cannot close while heaps or streams use it.
+    #[error(
+        "{shares} heaps, streams or other shares of the device are left; close the heaps and drop them, then close it"
+    )]
+    DeviceInUse {
+        /// Shares of the device beside the one that was to close it.
+        shares: usize,
+    },
     /// A handle of another heap.
     #[error("the handle was allocated by another heap than the cache's; allocate it from Cache::heap()")]
     WrongHeap,

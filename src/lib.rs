@@ -28,10 +28,13 @@
 struct Readme;
 
 mod cache;
+#[cfg(feature = "persist")]
+mod code;
 mod device;
 mod error;
 mod handle;
 mod heap;
+pub mod linear;
 #[cfg(feature = "nvrtc")]
 pub mod nvrtc;
 #[cfg(feature = "persist")]
@@ -45,6 +48,8 @@ pub use crate::cache::lease::{Lease, OwnedLease};
 pub use crate::cache::resident::Resident;
 pub use crate::cache::vacancy::{Filled, Lookup, Reservation, TryLookup, Vacancy};
 pub use crate::cache::{Cache, CacheOptions, Peek, Removed, SnapshotEntry, VramCache};
+#[cfg(feature = "persist")]
+pub use crate::code::{CodeError, CodeMode, CodeStats, CodeStore, Compiled, Difference, Missing, Source, Unit};
 #[cfg(feature = "cuda")]
 pub use crate::device::cuda::driver::CudaAbsent;
 #[cfg(feature = "cuda")]
@@ -55,10 +60,15 @@ pub use crate::device::host::HostDevice;
 #[cfg(feature = "testing")]
 pub use crate::device::late::{LateControl, LateDevice};
 pub use crate::device::stream::{DeviceRef, Stream};
-pub use crate::device::{BestDevice, Device, DeviceError, Fault, MemoryInfo, RawEvent, RawStream, best_device};
+pub use crate::device::{
+    BestDevice, Device, DeviceError, Fault, ForeignAllocator, LaunchShape, MemoryInfo, RawContext, RawEvent,
+    RawFunction, RawModule, RawStream, best_device,
+};
 pub use crate::error::{Error, OrRelease, Returned};
 pub use crate::handle::DevBox;
 pub use crate::handle::export::Exported;
+pub use crate::handle::launch::{KernelMemory, Launch};
+pub use crate::handle::module::{Function, Module, ModuleView};
 pub use crate::handle::state::{Evicted, InFlight, Ready, State, Uninit};
 pub use crate::handle::transfer::Landed;
 pub use crate::handle::view::{View, ViewMut};
@@ -74,6 +84,20 @@ pub use crate::persist::envelope::{Envelope, decode, encode};
 #[cfg(feature = "persist")]
 pub use crate::persist::fingerprint::{Fingerprint, FingerprintBuilder};
 #[cfg(feature = "persist")]
+pub use crate::persist::store::directory::DirectoryStore;
+#[cfg(feature = "persist")]
+pub use crate::persist::store::directory::journal::DirectoryJournal;
+#[cfg(feature = "persist")]
+pub use crate::persist::store::directory::options::DirectoryOptions;
+#[cfg(feature = "persist")]
+pub use crate::persist::store::directory::root::Distrust;
+#[cfg(all(feature = "persist", feature = "testing"))]
+pub use crate::persist::store::directory::root::Surroundings;
+#[cfg(all(feature = "persist", feature = "testing"))]
+pub use crate::persist::store::directory::segment::read_any_file;
+#[cfg(all(feature = "persist", feature = "testing"))]
+pub use crate::persist::store::disk::{Disk, DiskFile};
+#[cfg(feature = "persist")]
 pub use crate::persist::store::memory::{MemoryJournal, MemoryStore};
 #[cfg(feature = "persist")]
 pub use crate::persist::store::{
@@ -81,3 +105,6 @@ pub use crate::persist::store::{
     StoredEntry,
 };
 pub use crate::stats::{CacheStats, FillTimes, LeakReport, LeakedBlock, Ledger};
+/// The cudarc that hapax takes CUDA's types from, for those who use both.
+#[cfg(feature = "cuda")]
+pub use cudarc;

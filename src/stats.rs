@@ -18,6 +18,10 @@ pub struct Ledger {
     pub peak_bytes: u64,
     /// Taken from the device, in slabs; never above the limit.
     pub slab_bytes: u64,
+    /// Of the live and freeing bytes, those of loaded modules: an estimate, the bytes of their images. In no slab.
+    pub module_bytes: u64,
+    /// Of the live and freeing bytes, those of memory that another library allocated. In no slab.
+    pub adopted_bytes: u64,
     /// The heap's limit.
     pub limit_bytes: u64,
     /// Handles alive, not counting empty ones.

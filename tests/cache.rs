@@ -1,14 +1,22 @@
 //! The cache as a user meets it, rule by rule. The model test covers the sequences; these name the rules.
 
+/// Host memory; or CUDA's driver, in the package `cuda-suite`, which compiles these same files.
+#[allow(dead_code, unused_imports, reason = "each suite uses its part")]
+mod device {
+    include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/device/mod.rs"));
+}
+
+use device::watch;
 use hapax::{
-    Cache, CacheOptions, DevBox, Error, Evicted, Heap, HeapOptions, HostDevice, Lookup, Removed, Returned, Stream,
-    TryLookup, VramCache,
+    Cache, CacheOptions, DevBox, Error, Evicted, Heap, HeapOptions, Lookup, Removed, Returned, Stream, TryLookup,
+    VramCache,
 };
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 #[test]
 fn what_was_inserted_is_found_and_a_miss_counts() {
+    let _watch = watch();
     let Room { heap, stream, cache } = room(1, 100);
     assert!(cache.get(&1, &stream).unwrap().is_none());
     cache.insert(1, handle(&heap, b"abc")).unwrap().free_all().unwrap();
@@ -21,6 +29,7 @@ fn what_was_inserted_is_found_and_a_miss_counts() {
 /// Entries of 5, 5 and 91 evict exactly the oldest under a budget of 100; 5, 5 and 90 evict nothing.
 #[test]
 fn least_recently_used_goes_by_bytes_not_by_entries() {
+    let _watch = watch();
     for granule in [1, 256] {
         for (last, evicted) in [(91, vec![0]), (90, vec![])] {
             let Room { heap, cache, .. } = room(granule, 100 * granule);
@@ -41,6 +50,7 @@ fn least_recently_used_goes_by_bytes_not_by_entries() {
 
 #[test]
 fn a_use_protects_an_entry_from_the_next_eviction() {
+    let _watch = watch();
     let Room { heap, stream, cache } = room(1, 10);
     cache.insert(1, handle(&heap, &[1; 5])).unwrap().free_all().unwrap();
     cache.insert(2, handle(&heap, &[2; 5])).unwrap().free_all().unwrap();
@@ -52,6 +62,7 @@ fn a_use_protects_an_entry_from_the_next_eviction() {
 
 #[test]
 fn overwriting_returns_the_old_handle_and_never_counts_twice() {
+    let _watch = watch();
     let Room { heap, cache, .. } = room(1, 10);
     cache.insert(1, handle(&heap, &[1; 6])).unwrap().free_all().unwrap();
     for round in 0..5u8 {
@@ -68,6 +79,7 @@ fn overwriting_returns_the_old_handle_and_never_counts_twice() {
 
 #[test]
 fn an_entry_of_exactly_the_budget_fits_and_one_byte_more_comes_back() {
+    let _watch = watch();
     let Room { heap, cache, .. } = room(1, 100);
     cache.insert(1, handle(&heap, &[1; 100])).unwrap().free_all().unwrap();
     let refused = cache.insert(2, handle(&heap, &[2; 101])).unwrap_err();
@@ -81,6 +93,7 @@ fn an_entry_of_exactly_the_budget_fits_and_one_byte_more_comes_back() {
 
 #[test]
 fn evicting_a_leased_entry_is_refused_and_its_neighbour_goes_instead() {
+    let _watch = watch();
     let Room { heap, stream, cache } = room(1, 10);
     for key in [1, 2] {
         cache.insert(key, handle(&heap, &[key as u8; 5])).unwrap().free_all().unwrap();
@@ -101,6 +114,7 @@ fn evicting_a_leased_entry_is_refused_and_its_neighbour_goes_instead() {
 
 #[test]
 fn a_leased_key_can_be_neither_replaced_nor_removed_but_retired() {
+    let _watch = watch();
     let Room { heap, stream, cache } = room(1, 10);
     cache.insert(1, handle(&heap, &[1; 4])).unwrap().free_all().unwrap();
     let lease = cache.get(&1, &stream).unwrap().unwrap();
@@ -128,6 +142,7 @@ fn a_leased_key_can_be_neither_replaced_nor_removed_but_retired() {
 
 #[test]
 fn reserved_bytes_count_against_the_budget_until_they_are_committed_or_dropped() {
+    let _watch = watch();
     let Room { heap, stream, cache } = room(1, 10);
     let Lookup::Miss(vacancy) = cache.lookup(&1, &stream).unwrap() else { panic!("nothing is resident") };
     let (reservation, evicted) = vacancy.reserve(8).unwrap();
@@ -156,6 +171,7 @@ fn reserved_bytes_count_against_the_budget_until_they_are_committed_or_dropped()
 
 #[test]
 fn the_budget_shrinks_by_evicting_and_refuses_what_leases_forbid() {
+    let _watch = watch();
     let Room { heap, stream, cache } = room(1, 12);
     for key in 1..=3 {
         cache.insert(key, handle(&heap, &[key as u8; 4])).unwrap().free_all().unwrap();
@@ -174,6 +190,7 @@ fn the_budget_shrinks_by_evicting_and_refuses_what_leases_forbid() {
 
 #[test]
 fn entries_are_bounded_beside_bytes() {
+    let _watch = watch();
     let Room { heap, stream, .. } = room(1, 100);
     let cache: VramCache<u32, [u8]> = VramCache::with_options(&heap, CacheOptions::new(100).max_entries(2)).unwrap();
     for key in 0..3 {
@@ -191,6 +208,7 @@ fn entries_are_bounded_beside_bytes() {
 
 #[test]
 fn clear_hides_everything_and_hands_out_what_is_free() {
+    let _watch = watch();
     let Room { heap, stream, cache } = room(1, 10);
     for key in 1..=3 {
         cache.insert(key, handle(&heap, &[key as u8; 2])).unwrap().free_all().unwrap();
@@ -206,6 +224,7 @@ fn clear_hides_everything_and_hands_out_what_is_free() {
 
 #[test]
 fn a_bundle_lives_and_dies_together() {
+    let _watch = watch();
     let Room { heap, stream, .. } = room(256, 4096);
     let cache: Cache<u32, (DevBox<[u8]>, DevBox<[u32]>, DevBox<u64>)> = Cache::new(&heap, 1024).unwrap();
     let bundle = |tag: u8| {
@@ -231,6 +250,7 @@ fn a_bundle_lives_and_dies_together() {
 
 #[test]
 fn handles_of_another_heap_and_streams_of_another_device_are_refused() {
+    let _watch = watch();
     let Room { heap, stream, cache } = room(1, 100);
     let other = room(1, 100);
     let refused = cache.insert(1, handle(&other.heap, b"abc")).unwrap_err();
@@ -253,6 +273,7 @@ fn handles_of_another_heap_and_streams_of_another_device_are_refused() {
 
 #[test]
 fn a_filler_that_fails_gives_its_vacancy_and_its_bytes_to_the_next() {
+    let _watch = watch();
     let Room { stream, cache, .. } = room(1, 10);
     let failed = cache.get_or_try_insert_with(&1, &stream, |vacancy| {
         let (_reservation, _) = vacancy.reserve(8)?;
@@ -275,6 +296,7 @@ fn a_filler_that_fails_gives_its_vacancy_and_its_bytes_to_the_next() {
 
 #[test]
 fn a_filler_cannot_pass_off_another_entry() {
+    let _watch = watch();
     let Room { stream, cache, .. } = room(1, 10);
     let swapped = cache.get_or_try_insert_with(&1, &stream, |vacancy| {
         drop(vacancy);
@@ -286,6 +308,7 @@ fn a_filler_cannot_pass_off_another_entry() {
 
 #[test]
 fn a_thread_never_waits_for_itself() {
+    let _watch = watch();
     let Room { heap, stream, cache } = room(1, 10);
     let Lookup::Miss(vacancy) = cache.lookup(&1, &stream).unwrap() else { panic!("nothing is resident") };
     assert_eq!(cache.lookup(&1, &stream).map(drop).unwrap_err(), Error::WouldDeadlock);
@@ -303,6 +326,7 @@ fn a_thread_never_waits_for_itself() {
 /// Two threads each fill one key and look the other's up: one of them is told, none waits for ever.
 #[test]
 fn a_cycle_of_fillers_over_two_caches_is_refused_once() {
+    let _watch = watch();
     let (left, right) = (room(1, 10), room(1, 10));
     let barrier = Barrier::new(2);
     let fill = |mine: &Room, other: &Room| {
@@ -322,6 +346,7 @@ fn a_cycle_of_fillers_over_two_caches_is_refused_once() {
 
 #[test]
 fn one_thread_fills_and_the_others_hit() {
+    let _watch = watch();
     let Room { stream, cache, .. } = room(1, 10);
     let fills = std::sync::atomic::AtomicU32::new(0);
     std::thread::scope(|scope| {
@@ -343,6 +368,7 @@ fn one_thread_fills_and_the_others_hit() {
 
 #[test]
 fn peeking_is_no_use() {
+    let _watch = watch();
     let Room { heap, cache, .. } = room(1, 10);
     for key in 1..=2 {
         let cost = u64::from(key) * 10;
@@ -356,6 +382,7 @@ fn peeking_is_no_use() {
 
 #[test]
 fn the_last_owned_lease_ends_the_cache_and_nothing_stays_allocated() {
+    let _watch = watch();
     let Room { heap, stream, cache } = room(1, 10);
     let cache = Arc::new(cache);
     cache.insert(1, handle(&heap, &[1; 4])).unwrap().free_all().unwrap();
@@ -369,6 +396,7 @@ fn the_last_owned_lease_ends_the_cache_and_nothing_stays_allocated() {
 
 #[test]
 fn into_handles_hands_out_everything_next_victim_first() {
+    let _watch = watch();
     let Room { heap, stream, cache } = room(1, 10);
     for key in 1..=3 {
         cache.insert(key, handle(&heap, &[key as u8; 2])).unwrap().free_all().unwrap();
@@ -425,6 +453,7 @@ fn panics(place: &'static str, work: impl FnOnce()) {
 
 #[test]
 fn a_key_that_panics_loses_no_handle_and_breaks_nothing() {
+    let _watch = watch();
     let Room { heap, stream, .. } = room(1, 100);
     let cache: VramCache<Touchy, [u8]> = VramCache::new(&heap, 100).unwrap();
     for key in 1..=4 {
@@ -445,11 +474,12 @@ fn a_key_that_panics_loses_no_handle_and_breaks_nothing() {
 /// A leak that is counted: the forgotten lease's entry survives the cache and is reported by the heap.
 #[test]
 fn a_forgotten_lease_keeps_its_entry_and_is_reported() {
+    let _watch = watch().leaks_on_purpose();
     let told = Arc::new(std::sync::Mutex::new(Vec::new()));
     let listener = told.clone();
     let options = HeapOptions::new(1 << 16).granule_bytes(1);
     let options = options.on_leak(move |report| listener.lock().unwrap().push(report.to_string()));
-    let heap = Heap::new(HostDevice::new(), options).unwrap();
+    let heap = Heap::new(device::open(), options).unwrap();
     let stream = heap.new_stream().unwrap();
     let cache: VramCache<u32, [u8]> = VramCache::new(&heap, 10).unwrap();
     let line = line!() + 1;
@@ -478,7 +508,7 @@ struct Room {
 /// A cache on a heap of its own, which is large enough for fragments.
 fn room(granule_bytes: u64, budget_bytes: u64) -> Room {
     let options = HeapOptions::new(1 << 20).granule_bytes(granule_bytes);
-    let heap = Heap::new(HostDevice::new(), options).unwrap();
+    let heap = Heap::new(device::open(), options).unwrap();
     let stream = heap.new_stream().unwrap();
     Room { cache: VramCache::new(&heap, budget_bytes).unwrap(), stream, heap }
 }

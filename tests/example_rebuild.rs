@@ -62,6 +62,7 @@ fn what_cannot_be_used_is_a_clear_error() {
         (&[concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")], "neither a source nor a compiled file"),
         (&["--budget", "much"], "--budget is a share such as 60%"),
         (&["--budget"], "--budget needs a value"),
+        (&["--device", "gpu"], "--device is host, or cuda:0 and so on"),
         (&["--frobnicate"], "no such option: --frobnicate"),
         // it needs the rest of the crate
         (&[concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs")], "nothing to cache (lib: error"),
@@ -70,6 +71,27 @@ fn what_cannot_be_used_is_a_clear_error() {
         let error = String::from_utf8_lossy(&ran.stderr);
         assert!(!ran.status.success() && error.starts_with("rebuild: ") && error.contains(expected), "{error}");
         assert!(text(&ran).is_empty(), "{}", text(&ran));
+    }
+}
+
+#[test]
+fn the_host_can_be_asked_for() {
+    let ran = rebuild(&["--device", "host", "--rebuilds", "1", &format!("{UNITS}/lz.rs")]);
+    assert_all_is_well(&ran);
+    assert!(text(&ran).contains("host memory: it was asked for"), "{}", text(&ran));
+}
+
+/// The package `cuda-suite` runs it where there is something like a card.
+#[test]
+fn a_card_that_cannot_be_had_is_a_clear_error() {
+    let ran = rebuild(&["--device", "cuda:0", "--rebuilds", "0", &format!("{UNITS}/lz.rs")]);
+    let error = String::from_utf8_lossy(&ran.stderr);
+    if !cfg!(feature = "cuda") {
+        assert!(!ran.status.success() && error.contains("--features cuda --example rebuild"), "{error}");
+    } else if !ran.status.success() {
+        assert!(error.contains("--device cuda:0: ") && error.contains("nstall"), "{error}");
+    } else {
+        assert_all_is_well(&ran);
     }
 }
 

@@ -1,12 +1,19 @@
 //! A handle that outlives its heap makes no driver call when it is dropped: what it was the last share of waits for
 //! the next heap. Alone in its binary, since that may be any heap of the process.
 
-use hapax::{Heap, HeapOptions, HostDevice, LateDevice, VramCache};
+/// Host memory; or CUDA's driver, in the package `cuda-suite`, which compiles these same files.
+#[allow(dead_code, unused_imports, reason = "each suite uses its part")]
+mod device {
+    include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/device/mod.rs"));
+}
+
+use hapax::{Heap, HeapOptions, HostDevice, VramCache};
 use std::sync::Arc;
 
 #[test]
 fn whoever_is_dropped_last_makes_no_driver_call() {
-    let (device, control) = LateDevice::new();
+    let _watch = device::watch().leaks_on_purpose();
+    let (device, control) = device::late();
     let heap = Heap::new(device, HeapOptions::new(1 << 16).on_leak(|_| ())).unwrap();
     let device = heap.device().clone();
     let stream = heap.new_stream().unwrap();
@@ -16,9 +23,9 @@ fn whoever_is_dropped_last_makes_no_driver_call() {
     let buffer = heap.page_locked_slice::<u8>(8).unwrap();
     drop(heap);
 
-    let calls = control.calls();
+    let calls = control.all_calls();
     drop((used, unused, flying, buffer, stream));
-    assert_eq!(control.calls(), calls);
+    assert_eq!(control.all_calls(), calls);
     assert!(control.memory_bytes() > 0 && control.page_locked_bytes() > 0);
 
     let next = Heap::new(HostDevice::new(), HeapOptions::new(256)).unwrap();

@@ -1,7 +1,10 @@
-//! All that this example does with hapax: one cache of bytes on the best device there is.
+//! All that this example does with hapax: one cache of bytes on the device that was asked for.
 
 use crate::Result;
-use hapax::{CacheStats, DevBox, Error, Evictions, Heap, HeapOptions, Lookup, Stream, Vacancy, VramCache};
+use crate::options::Place;
+use hapax::{
+    CacheStats, DevBox, DeviceRef, Error, Evictions, Heap, HeapOptions, HostDevice, Lookup, Stream, Vacancy, VramCache,
+};
 
 /// A unit as it was compiled from one text, by one compiler, with one set of flags.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,14 +40,14 @@ pub enum Stored {
 pub struct Slot<'c>(Vacancy<'c, UnitKey, DevBox<[u8]>>);
 
 impl DeviceCache {
-    pub fn open(budget_bytes: u64) -> Result<DeviceCache> {
-        let best = hapax::best_device();
+    pub fn open(place: Place, budget_bytes: u64) -> Result<DeviceCache> {
+        let (device, reason) = device(place)?;
         // The heap could hold more than the cache may: what keeps to the budget is the cache.
         let limit_bytes = budget_bytes.max(1 << 20).saturating_mul(2);
-        let heap = Heap::new(&best.device, HeapOptions::new(limit_bytes).granule_bytes(256))?;
+        let heap = Heap::new(&device, HeapOptions::new(limit_bytes).granule_bytes(256))?;
         let stream = heap.new_stream()?;
         let cache = VramCache::new(&heap, budget_bytes)?;
-        Ok(DeviceCache { heap, stream, cache, reason: best.reason })
+        Ok(DeviceCache { heap, stream, cache, reason })
     }
 
     pub fn contains(&self, key: &UnitKey) -> bool {
@@ -102,6 +105,31 @@ impl DeviceCache {
         }
         Ok(live_bytes)
     }
+}
+
+fn device(place: Place) -> Result<(DeviceRef, String)> {
+    match place {
+        Place::Best => {
+            let best = hapax::best_device();
+            Ok((best.device, best.reason))
+        }
+        Place::Host => Ok((DeviceRef::new(HostDevice::new()), "it was asked for".to_owned())),
+        Place::Cuda(number) => Ok((card(number)?, "it was asked for".to_owned())),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn card(number: usize) -> Result<DeviceRef> {
+    match hapax::CudaDevice::open(number) {
+        Ok(card) => Ok(DeviceRef::new(card)),
+        Err(absent) => Err(format!("--device cuda:{number}: {absent}").into()),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn card(number: usize) -> Result<DeviceRef> {
+    let build = "cargo run --release --features cuda --example rebuild --";
+    Err(format!("this build knows no NVIDIA cards; build it with them: {build} --device cuda:{number}").into())
 }
 
 impl Slot<'_> {

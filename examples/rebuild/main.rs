@@ -49,10 +49,11 @@ fn run(options: &Options) -> Result<()> {
     let toolchain = Toolchain::new()?;
     let paths = if options.paths.is_empty() { vec![shipped_sources()] } else { options.paths.clone() };
     let found = sources::collect(&paths, &toolchain, options.jobs)?;
-    let cache = DeviceCache::open(match options.budget {
+    let first_budget_bytes = match options.budget {
         Budget::Bytes(bytes) => bytes,
         Budget::Percent(_) => FIRST_BUDGET_BYTES,
-    })?;
+    };
+    let cache = DeviceCache::open(options.place, first_budget_bytes)?;
     report::head(&cache, &toolchain, &found, options.jobs)?;
     let totals = build_and_rebuild(options, &toolchain, &cache, found.sources)?;
     let stats = cache.stats();

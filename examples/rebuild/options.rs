@@ -17,6 +17,8 @@ example are compiled. Nothing is written outside of a temporary directory: edits
   --budget N%      the cache's budget as a share of what the first build takes (default 60%)
   --budget BYTES   the budget in bytes, or with a unit: 1500000, 900KiB, 2MiB
   --rebuilds N     how many rebuilds follow the first build (default 5)
+  --device PLACE   host: memory of this machine; cuda:N: the Nth NVIDIA card that this process may use, which takes a
+                   build with the feature `cuda` (default: the first card if there is one, else the host)
   --jobs N         compilers that run at once (default: as many as there are cores)
   --help           this text
 
@@ -26,6 +28,7 @@ The exit status is 0 only if all that came back was byte-identical and no byte i
 pub struct Options {
     pub paths: Vec<PathBuf>,
     pub budget: Budget,
+    pub place: Place,
     pub rebuilds: usize,
     pub jobs: usize,
     pub help: bool,
@@ -37,16 +40,31 @@ pub enum Budget {
     Bytes(u64),
 }
 
+/// Where the cache's memory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Best,
+    Host,
+    Cuda(usize),
+}
+
 impl Options {
     pub fn from_arguments(arguments: impl IntoIterator<Item = OsString>) -> Result<Options> {
         let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
-        let mut options =
-            Options { paths: Vec::new(), budget: Budget::Percent(60), rebuilds: 5, jobs: cores, help: false };
+        let mut options = Options {
+            paths: Vec::new(),
+            budget: Budget::Percent(60),
+            place: Place::Best,
+            rebuilds: 5,
+            jobs: cores,
+            help: false,
+        };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             match argument.to_str() {
                 Some("--help" | "-h") => options.help = true,
                 Some("--budget") => options.budget = budget(&value("--budget", arguments.next())?)?,
+                Some("--device") => options.place = place(&value("--device", arguments.next())?)?,
                 Some("--rebuilds") => options.rebuilds = count("--rebuilds", arguments.next(), 0..=1_000)?,
                 Some("--jobs") => options.jobs = count("--jobs", arguments.next(), 1..=256)?,
                 Some("--") => options.paths.extend(arguments.by_ref().map(PathBuf::from)),
@@ -70,6 +88,15 @@ fn count(option: &str, argument: Option<OsString>, allowed: std::ops::RangeInclu
     let number = text.parse().ok().filter(|number| allowed.contains(number));
     number
         .ok_or_else(|| format!("{option} is a number from {} to {}, not {text}", allowed.start(), allowed.end()).into())
+}
+
+fn place(text: &str) -> Result<Place> {
+    let refused = || format!("--device is host, or cuda:0 and so on for an NVIDIA card, not {text}").into();
+    match (text, text.strip_prefix("cuda:")) {
+        ("host", _) => Ok(Place::Host),
+        (_, Some(number)) => number.parse().map(Place::Cuda).map_err(|_| refused()),
+        _ => Err(refused()),
+    }
 }
 
 fn budget(text: &str) -> Result<Budget> {

@@ -60,6 +60,13 @@ impl<K, V: Resident> Evictions<K, V> {
         self.len() == 0
     }
 
+    fn next_raw(&mut self) -> Option<(K, V::Raw, Arc<HeapInner>)> {
+        let (key, raw) = self.entries.next()?;
+        // The last entry takes the share of the heap with it.
+        let heap = if self.entries.len() == 0 { self.heap.take() } else { self.heap.clone() };
+        Some((key, raw, heap.expect("entries come with their heap")))
+    }
+
     /// Frees every value.
     ///
     /// # Errors
@@ -78,10 +85,7 @@ impl<K, V: Resident> Iterator for Evictions<K, V> {
     type Item = (K, V::Evicted);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (key, raw) = self.entries.next()?;
-        // The last entry takes the share of the heap with it.
-        let heap = if self.entries.len() == 0 { self.heap.take() } else { self.heap.clone() };
-        let heap = heap.expect("entries come with their heap");
+        let (key, raw, heap) = self.next_raw()?;
         Some((key, V::evicted(heap, raw)))
     }
 
@@ -99,15 +103,23 @@ impl<K, V: Resident> fmt::Debug for Evictions<K, V> {
     }
 }
 
+/// Gives up what is left, from its raw parts: no handle is dropped on the way, which a strict build would report.
 impl<K, V: Resident> Drop for Evictions<K, V> {
     fn drop(&mut self) {
         /// Gives up the rest when the drop of a key panics.
         struct Rest<'a, K, V: Resident>(&'a mut Evictions<K, V>);
         impl<K, V: Resident> Drop for Rest<'_, K, V> {
             fn drop(&mut self) {
-                self.0.for_each(drop);
+                self.give_up();
             }
         }
-        Rest(self).0.for_each(drop);
+        impl<K, V: Resident> Rest<'_, K, V> {
+            fn give_up(&mut self) {
+                while let Some((_key, raw, heap)) = self.0.next_raw() {
+                    V::give_up(heap, raw);
+                }
+            }
+        }
+        Rest(self).give_up();
     }
 }

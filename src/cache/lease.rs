@@ -117,6 +117,11 @@ macro_rules! lease_of_one_handle {
             pub fn bytes(&self) -> u64 {
                 self.view().bytes()
             }
+
+            /// Where the lease keeps the entry's device address.
+            pub(crate) fn address(&self) -> &u64 {
+                self.view.address()
+            }
         }
 
         impl<$($life,)? K: Hash + Eq, T> $lease<$($life,)? K, DevBox<[T]>>

@@ -3,12 +3,16 @@
 //! This file joins three parts that do not know each other: the index (keys, order, leases, waiting), the
 //! heap (memory) and streams. It makes driver calls, so never under the index's lock.
 
+pub(crate) mod arguments;
 pub(crate) mod core;
 pub(crate) mod count;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 pub(crate) mod evictions;
 pub(crate) mod flight;
 pub(crate) mod index;
 pub(crate) mod lease;
+pub(crate) mod module;
 pub(crate) mod planted;
 pub(crate) mod policy;
 pub(crate) mod resident;
@@ -28,6 +32,7 @@ use crate::cache::vacancy::{Filled, Lookup, TryLookup, Vacancy};
 use crate::device::stream::Stream;
 use crate::error::{Error, Returned};
 use crate::handle::DevBox;
+use crate::handle::gate::Held;
 use crate::heap::{Heap, HeapInner};
 use crate::stats::{CacheStats, FillHistogram};
 use crate::sync::Mutex;
@@ -317,15 +322,15 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
             return Err(Returned::new((key, value), Error::WrongHeap));
         }
         let charge = value.charge_bytes();
-        let (mut whole, mut heap) = (Some(value), None);
+        let (mut whole, mut heap) = (Some(Held::new(value)), None);
         let take_apart = || {
-            let (share, raw) = whole.take().expect("taken once").into_raw();
+            let (share, raw) = whole.take().expect("taken once").into_inner().into_raw();
             heap = Some(share); // goes on to what is evicted
             raw
         };
         match (self.index.insert(key, charge, cost_ns, take_apart), whole, heap) {
             (Ok(removed), _, Some(heap)) => Ok(Evictions::new(heap, removed)),
-            (Err((key, error)), Some(value), _) => Err(Returned::new((key, value), error)),
+            (Err((key, error)), Some(value), _) => Err(Returned::new((key, value.into_inner()), error)),
             _ => unreachable!("a value is either taken or refused"),
         }
     }

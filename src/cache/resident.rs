@@ -12,8 +12,8 @@ use crate::heap::data::DeviceData;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// What a [`Cache`](crate::Cache) can hold: a [`DevBox`], or a tuple of two to four residents, which are
-/// admitted, leased and evicted together. Sealed.
+/// What a [`Cache`](crate::Cache) can hold: a [`DevBox`], a [`Module`](crate::Module), or a tuple of two to four residents, which
+/// are admitted, leased and evicted together. Sealed.
 ///
 /// ```
 /// use hapax::{Cache, DevBox, Heap, HeapOptions, HostDevice};
@@ -38,11 +38,12 @@ use std::sync::Arc;
 /// | resident | its lease's view | what eviction hands back |
 /// |---|---|---|
 /// | `DevBox<T>` | [`View<T>`](View) | `DevBox<T, Evicted>` |
+/// | `Module` | [`ModuleView`](crate::ModuleView) | `Module<Evicted>` |
 /// | `(A, B)`, `(A, B, C)`, `(A, B, C, D)` | a tuple of their views | a tuple of what they hand back |
 #[diagnostic::on_unimplemented(
     message = "a cache cannot hold `{Self}`",
     label = "not a resident",
-    note = "a cache holds `DevBox<T>` that is Ready, and tuples of two to four residents; the trait is sealed"
+    note = "a cache holds `DevBox<T>` that is Ready, `Module`, and tuples of two to four residents; the trait is sealed"
 )]
 #[expect(private_bounds, reason = "how a resident is stored is nobody else's to call")]
 pub trait Resident: sealed::Sealed + Stores {}
@@ -73,6 +74,8 @@ pub(crate) trait Stores: sealed::Sealed {
     /// With its share of the heap, which goes on to what it evicts.
     fn into_raw(self) -> (Arc<HeapInner>, Self::Raw);
     fn evicted(heap: Arc<HeapInner>, raw: Self::Raw) -> Self::Evicted;
+    /// As the drop of what `evicted` makes, which is not made.
+    fn give_up(heap: Arc<HeapInner>, raw: Self::Raw);
     fn free(evicted: Self::Evicted) -> Result<Freed, Error>;
     fn view<'a>(heap: &'a Arc<HeapInner>, stream: &'a Stream, raw: <Self::Raw as Stored>::View) -> Self::View<'a>;
     fn pending_spans(raw: &Self::Raw, spans: &mut Spans);
@@ -108,6 +111,10 @@ impl<T: ?Sized + DeviceData> Stores for DevBox<T> {
         raw.into_handle(heap, Evicted::STATE)
     }
 
+    fn give_up(heap: Arc<HeapInner>, raw: RawDevBox<T>) {
+        raw.give_up(heap);
+    }
+
     fn free(evicted: DevBox<T, Evicted>) -> Result<Freed, Error> {
         evicted.free()
     }
@@ -132,6 +139,12 @@ impl<T: ?Sized + DeviceData> Stores for DevBox<T> {
 pub struct RawView {
     address: u64,
     elements: usize,
+}
+
+impl RawView {
+    pub(crate) fn address(&self) -> &u64 {
+        &self.address
+    }
 }
 
 impl<T: ?Sized + DeviceData> Stored for RawDevBox<T> {
@@ -189,6 +202,10 @@ macro_rules! bundle {
 
             fn evicted(heap: Arc<HeapInner>, raw: Self::Raw) -> Self::Evicted {
                 ($($part::evicted(heap.clone(), raw.$at),)*)
+            }
+
+            fn give_up(heap: Arc<HeapInner>, raw: Self::Raw) {
+                $($part::give_up(heap.clone(), raw.$at);)*
             }
 
             fn free(evicted: Self::Evicted) -> Result<Freed, Error> {

@@ -8,6 +8,7 @@ use crate::device::stream::Stream;
 use crate::error::{Error, Returned};
 use crate::handle::DevBox;
 use crate::handle::state::Uninit;
+use crate::heap::Heap;
 use crate::heap::block::Freed;
 use crate::heap::data::DeviceData;
 use std::fmt;
@@ -127,7 +128,10 @@ where
         match reservation.fill_with(contents, evicted) {
             Ok(handle) => match reservation.commit(handle) {
                 Ok(lease) => Ok(Filled { lease, evicted: Evictions::empty() }),
-                Err(refused) => Err(refused.map(|(reservation, _)| reservation.into_vacancy())),
+                Err(refused) => Err(refused.map(|(reservation, handle)| {
+                    let _ = handle.free(); // the refusal is the news
+                    reservation.into_vacancy()
+                })),
             },
             Err(error) => Err(Returned::new(reservation.into_vacancy(), error)),
         }
@@ -209,15 +213,21 @@ where
     fn fill_with(&self, contents: &[T], evicted: Evictions<K, DevBox<[T]>>) -> Result<DevBox<[T]>, Error> {
         self.free_and_wait(evicted)?;
         let memory = self.alloc_in_two_rounds(contents.len())?;
-        Ok(memory.upload_from(contents)?)
+        memory.upload_from(contents).map_err(|refused| {
+            let _ = refused.handle.free(); // the refusal is the news
+            *refused.error
+        })
     }
 
     #[track_caller]
     fn alloc_in_two_rounds(&self, elements: usize) -> Result<DevBox<[T], Uninit>, Error> {
         let refused = match self.alloc_slice(elements) {
-            Err(error @ Error::OutOfMemory { .. }) => error,
-            done => return done,
+            Ok(memory) => return Ok(memory),
+            Err(error) => error,
         };
+        if !matches!(refused, Error::OutOfMemory { .. }) {
+            return Err(refused);
+        }
         let evicted = self.make_room();
         if evicted.is_empty() {
             return Err(refused);
@@ -228,8 +238,12 @@ where
 }
 
 impl<K: Hash + Eq, V: Resident> Reservation<'_, K, V> {
+    pub(crate) fn heap(&self) -> &Heap {
+        self.hold.cache.heap()
+    }
+
     /// Frees what left, and waits for the streams that still use it, so that it does not stand beside the new value.
-    fn free_and_wait(&self, evicted: Evictions<K, V>) -> Result<(), Error> {
+    pub(crate) fn free_and_wait(&self, evicted: Evictions<K, V>) -> Result<(), Error> {
         if let Freed::WhenStreamsPass { .. } = evicted.free_all()? {
             self.hold.cache.heap().settle()?;
         }

@@ -3,9 +3,13 @@
 #![expect(unsafe_code, reason = "passes the unsafe device trait on to another implementation")]
 
 use crate::device::host::host_pointer;
-use crate::device::{Device, DeviceError, Fault, MemoryInfo, RawEvent, RawStream};
+use crate::device::{
+    Device, DeviceError, Fault, ForeignAllocator, LaunchShape, MemoryInfo, RawContext, RawEvent, RawFunction,
+    RawModule, RawStream,
+};
 use crate::sync::Mutex;
 use std::collections::BTreeMap;
+use std::ffi::{CStr, c_void};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -100,7 +104,7 @@ impl FaultControl {
         state.most_live_bytes = None;
     }
 
-    /// Calls made so far, failed ones too; the device's name and its two constants are none.
+    /// Calls made so far, failed ones too. The device's name, context and two constants are none, nor is whether a stream is captured.
     pub fn calls(&self) -> u64 {
         self.0.lock().calls()
     }
@@ -337,9 +341,65 @@ unsafe impl<D: Device> Device for FaultDevice<D> {
         self.pass("copy_out_blocking", |inner| unsafe { inner.copy_out_blocking(to, from, bytes, stream) })
     }
 
+    /// No call that a [`FaultControl`] counts: it changes nothing, and on most devices it is not even a call.
+    unsafe fn is_capturing(&self, stream: RawStream) -> Result<bool, DeviceError> {
+        // SAFETY: the caller's contract is the inner device's.
+        unsafe { self.inner.is_capturing(stream) }.inspect_err(|error| self.state.lock().note_failure(error))
+    }
+
     unsafe fn zero(&self, at: u64, bytes: usize, stream: RawStream) -> Result<(), DeviceError> {
         // SAFETY: the caller's contract is the inner device's.
         self.pass("zero", |inner| unsafe { inner.zero(at, bytes, stream) })
+    }
+
+    fn context(&self) -> Option<RawContext> {
+        self.inner.context()
+    }
+
+    unsafe fn load_module(&self, image: &[u8]) -> Result<RawModule, DeviceError> {
+        // SAFETY: the caller's contract is the inner device's.
+        self.pass("load_module", |inner| unsafe { inner.load_module(image) })
+    }
+
+    unsafe fn unload_module(&self, module: RawModule) -> Result<(), DeviceError> {
+        // SAFETY: the caller's contract is the inner device's.
+        self.pass("unload_module", |inner| unsafe { inner.unload_module(module) })
+    }
+
+    unsafe fn module_function(&self, module: RawModule, name: &CStr) -> Result<RawFunction, DeviceError> {
+        // SAFETY: the caller's contract is the inner device's.
+        self.pass("module_function", |inner| unsafe { inner.module_function(module, name) })
+    }
+
+    unsafe fn allow_shared_bytes(&self, function: RawFunction, bytes: u32) -> Result<(), DeviceError> {
+        // SAFETY: the caller's contract is the inner device's.
+        self.pass("allow_shared_bytes", |inner| unsafe { inner.allow_shared_bytes(function, bytes) })
+    }
+
+    unsafe fn launch(
+        &self,
+        function: RawFunction,
+        shape: LaunchShape,
+        stream: RawStream,
+        arguments: &mut [*mut c_void],
+    ) -> Result<(), DeviceError> {
+        // SAFETY: the caller's contract is the inner device's.
+        self.pass("launch", |inner| unsafe { inner.launch(function, shape, stream, arguments) })
+    }
+
+    unsafe fn free_foreign(
+        &self,
+        address: u64,
+        allocator: ForeignAllocator,
+        stream: RawStream,
+    ) -> Result<(), DeviceError> {
+        // SAFETY: the caller's contract is the inner device's.
+        self.pass("free_foreign", |inner| unsafe { inner.free_foreign(address, allocator, stream) })
+    }
+
+    unsafe fn close(&self) -> Result<(), DeviceError> {
+        // SAFETY: the caller's contract is the inner device's.
+        self.pass("close", |inner| unsafe { inner.close() })
     }
 }
 

@@ -6,13 +6,16 @@ pub(crate) mod cuda;
 #[cfg(feature = "testing")]
 pub(crate) mod fault;
 pub(crate) mod host;
+pub(crate) mod image;
 #[cfg(feature = "testing")]
 pub(crate) mod late;
+pub(crate) mod remains;
 pub(crate) mod stream;
 
 use crate::device::host::HostDevice;
 use crate::device::stream::DeviceRef;
 use crate::error::Error;
+use std::ffi::{CStr, c_void};
 use std::ptr::NonNull;
 
 /// A stream in the device's own terms (CUDA: the address of a `CUstream`).
@@ -22,6 +25,39 @@ pub struct RawStream(pub u64);
 /// An event in the device's own terms (CUDA: the address of a `CUevent`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RawEvent(pub u64);
+
+/// A device's context in its own terms (CUDA: the address of a `CUcontext`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RawContext(pub u64);
+
+/// A loaded module in the device's own terms (CUDA: the address of a `CUmodule`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RawModule(pub u64);
+
+/// A kernel of a loaded module in the device's own terms (CUDA: the address of a `CUfunction`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RawFunction(pub u64);
+
+/// How many threads a kernel is launched with, and the memory that each block of them shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaunchShape {
+    /// Blocks in x, y and z.
+    pub grid: [u32; 3],
+    /// Threads of a block in x, y and z.
+    pub block: [u32; 3],
+    /// Dynamic shared memory of a block.
+    pub shared_bytes: u32,
+}
+
+/// Who allocated memory that hapax adopted, and so how it is given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ForeignAllocator {
+    /// The device's plain allocation (CUDA: `cuMemAlloc`).
+    Plain,
+    /// Stream-ordered allocation (CUDA: `cuMemAllocAsync`).
+    StreamOrdered,
+}
 
 /// How a device call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +69,8 @@ pub enum Fault {
     Lost,
     /// This call failed; the device goes on.
     Failed,
+    /// Devices of this kind cannot do it.
+    Unsupported,
 }
 
 /// A failed device call, in the device's own words.
@@ -52,6 +90,7 @@ impl From<DeviceError> for Error {
     fn from(error: DeviceError) -> Error {
         match error.fault {
             Fault::Lost => Error::DeviceLost,
+            Fault::Unsupported => Error::Unsupported { call: error.call },
             _ => Error::Device { call: error.call, code: error.code, message: error.message },
         }
     }
@@ -274,6 +313,109 @@ pub unsafe trait Device: Send + Sync + 'static {
     /// # Errors
     /// What the driver reports; nothing is then pending.
     unsafe fn zero(&self, at: u64, bytes: usize, stream: RawStream) -> Result<(), DeviceError>;
+
+    /// The context that the device's calls bind, if it has such a thing. Streams and memory of other libraries can be
+    /// adopted if they are of the same.
+    fn context(&self) -> Option<RawContext> {
+        None
+    }
+
+    /// Loads code. It may wait for the device.
+    ///
+    /// # Safety
+    /// `image` is whole: what its headers describe lies inside of it, or it is text that ends with a zero byte.
+    ///
+    /// # Errors
+    /// What the driver reports; [`Fault::Unsupported`] where there is no code to load.
+    unsafe fn load_module(&self, _image: &[u8]) -> Result<RawModule, DeviceError> {
+        Err(unsupported("load_module"))
+    }
+
+    /// Unloads code. It may wait for the device.
+    ///
+    /// # Safety
+    /// `module` came from [`load_module`](Device::load_module) of this device, was not unloaded, its functions are not used again,
+    /// and none of its kernels is pending.
+    ///
+    /// # Errors
+    /// What the driver reports; the module then stays loaded.
+    unsafe fn unload_module(&self, _module: RawModule) -> Result<(), DeviceError> {
+        Err(unsupported("unload_module"))
+    }
+
+    /// The kernel of this name.
+    ///
+    /// # Safety
+    /// `module` is of this device and loaded.
+    ///
+    /// # Errors
+    /// What the driver reports, also if there is no such kernel.
+    unsafe fn module_function(&self, _module: RawModule, _name: &CStr) -> Result<RawFunction, DeviceError> {
+        Err(unsupported("module_function"))
+    }
+
+    /// Lets launches of a kernel ask for up to so much dynamic shared memory; above the device's default it must be told.
+    ///
+    /// # Safety
+    /// `function` is of a module of this device that is loaded.
+    ///
+    /// # Errors
+    /// What the driver reports.
+    unsafe fn allow_shared_bytes(&self, _function: RawFunction, _bytes: u32) -> Result<(), DeviceError> {
+        Err(unsupported("allow_shared_bytes"))
+    }
+
+    /// Puts a kernel on a stream; may return before it has run.
+    ///
+    /// # Safety
+    /// `function` is of a module of this device that stays loaded until the work is over; `stream` is of this device and alive.
+    /// `arguments` point to as many values as the kernel has parameters, each of its parameter's size; they are read
+    /// before the call returns. What the kernel does with them is as the caller's contract with the kernel says, and
+    /// the memory it touches stays allocated until the work is over.
+    ///
+    /// # Errors
+    /// What the driver reports; nothing is then pending.
+    unsafe fn launch(
+        &self,
+        _function: RawFunction,
+        _shape: LaunchShape,
+        _stream: RawStream,
+        _arguments: &mut [*mut c_void],
+    ) -> Result<(), DeviceError> {
+        Err(unsupported("launch"))
+    }
+
+    /// Gives back memory that another library allocated, in the order of `stream`.
+    ///
+    /// # Safety
+    /// `address` came from `allocator` in this device's context, was not freed, and no work that touches it is pending. `stream` is
+    /// of this device and alive.
+    ///
+    /// # Errors
+    /// What the driver reports; the memory then stays allocated.
+    unsafe fn free_foreign(
+        &self,
+        _address: u64,
+        _allocator: ForeignAllocator,
+        _stream: RawStream,
+    ) -> Result<(), DeviceError> {
+        Err(unsupported("free_foreign"))
+    }
+
+    /// The orderly end, which a drop must not make: gives back what the driver keeps for the device. It may wait.
+    ///
+    /// # Safety
+    /// Nothing of the device is left, and no other call is made to it afterwards if this one succeeds.
+    ///
+    /// # Errors
+    /// What the driver reports; the device then goes on.
+    unsafe fn close(&self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+}
+
+fn unsupported(call: &'static str) -> DeviceError {
+    DeviceError { fault: Fault::Unsupported, call, code: 0, message: String::new() }
 }
 
 /// The device that [`best_device`] took, and why.

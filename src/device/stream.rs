@@ -1,9 +1,14 @@
 //! One opened device shared by heaps, its streams, and its events. Knows nothing of memory's owners.
 #![expect(unsafe_code, reason = "calls the device with streams and events that this file keeps alive")]
 
+mod ends;
+
+#[cfg(feature = "cuda")]
+use crate::device::RawContext;
 use crate::device::{Device, DeviceError, Fault, RawEvent, RawStream};
 use crate::error::Error;
 use crate::sync::{AtomicBool, Mutex, Ordering};
+use std::any::Any;
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
@@ -80,8 +85,15 @@ struct Hub {
 
 struct StreamEntry {
     raw: RawStream,
-    /// Set when the user's handles are gone: no new work can come, so the stream ends once its work has passed.
+    /// What keeps another library's stream alive; `None` if the stream is ours to destroy. Its drop may call the
+    /// driver, so it happens outside of every lock, and never in a handle's drop.
+    keep_alive: Option<Box<dyn Any + Send + Sync>>,
+    /// `Stream`s made for it, clones counted once. A stream that is adopted again has more than one.
+    users: u32,
+    /// Set when the user's handles are gone: no new work of ours can come, so the stream ends once its work has passed.
     orphan: Option<Orphan>,
+    /// A sweep has taken the orphan and finds out whether the stream is over; no other may meanwhile.
+    ending: bool,
     /// How many sweeps began to mark it, and how many of them are at it: they do so without the lock, and
     /// meanwhile it must not end.
     marks: u32,
@@ -119,6 +131,12 @@ impl DeviceRef {
         self.0.device.name()
     }
 
+    /// A driver that cannot even wait is of no use, and what it was doing cannot be known to be over.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn declare_lost(&self) {
+        self.0.lost.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the device was lost; no call is made to it any more.
     pub fn is_lost(&self) -> bool {
         self.0.lost.load(Ordering::Relaxed)
@@ -131,21 +149,14 @@ impl DeviceRef {
     pub fn new_stream(&self) -> Result<Stream, Error> {
         self.retire_streams()?;
         let raw = self.call(|device| device.create_stream())?;
-        let entry = Some(StreamEntry { raw, orphan: None, marks: 0, marking: 0 });
-        let mut streams = self.0.streams.lock();
-        let index = match streams.iter().position(Option::is_none) {
-            Some(free) => {
-                streams[free] = entry;
-                free
-            }
-            None => {
-                streams.push(entry);
-                streams.len() - 1
-            }
-        };
-        drop(streams);
+        let index = StreamEntry::add(&mut self.0.streams.lock(), raw, None);
+        Ok(self.stream(raw, index))
+    }
+
+    /// For an entry that counts it among its users.
+    fn stream(&self, raw: RawStream, index: usize) -> Stream {
         let note = if self.0.synchronous { StreamSet::EMPTY } else { class_of(index) };
-        Ok(Stream(Arc::new(StreamInner { device: self.clone(), raw, index, note })))
+        Stream(Arc::new(StreamInner { device: self.clone(), raw, index, note }))
     }
 
     /// Makes one driver call, unless the device is lost; remembers if this call finds that it is.
@@ -159,6 +170,11 @@ impl DeviceRef {
         call: impl FnOnce(&dyn Device) -> Result<R, DeviceError>,
     ) -> Result<R, DeviceError> {
         self.0.call(call)
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(crate) fn context(&self) -> Option<RawContext> {
+        self.0.device.context()
     }
 
     pub(crate) fn is_synchronous(&self) -> bool {
@@ -248,51 +264,26 @@ impl DeviceRef {
             }
         }
     }
+}
 
-    /// Ends streams whose handles are gone and whose work is over.
-    pub(crate) fn retire_streams(&self) -> Result<(), Error> {
-        let orphans: Vec<(usize, RawStream, u32, Orphan)> = {
-            let mut streams = self.0.streams.lock();
-            let entries = streams.iter_mut().enumerate();
-            entries
-                .filter_map(|(index, entry)| {
-                    let entry = entry.as_mut().filter(|entry| entry.marking == 0)?;
-                    // Taken, so that two sweeps never end the same stream.
-                    entry.orphan.take().map(|orphan| (index, entry.raw, entry.marks, orphan))
-                })
-                .collect()
-        };
-        let mut result = Ok(());
-        for (index, raw, marks, mut orphan) in orphans {
-            let over = self.is_over(raw, marks, &mut orphan);
-            let mut streams = self.0.streams.lock();
-            let entry = streams[index].as_mut().expect("whoever took the orphan ends the stream");
-            if over != Ok(true) || entry.marks != marks {
-                entry.orphan = Some(orphan);
-                result = result.and(over.map(drop));
-                continue;
+impl StreamEntry {
+    /// Puts a stream with one user into a free place of the table.
+    fn add(
+        streams: &mut Vec<Option<StreamEntry>>,
+        raw: RawStream,
+        keep_alive: Option<Box<dyn Any + Send + Sync>>,
+    ) -> usize {
+        let entry = Some(StreamEntry { raw, keep_alive, users: 1, orphan: None, ending: false, marks: 0, marking: 0 });
+        match streams.iter().position(Option::is_none) {
+            Some(free) => {
+                streams[free] = entry;
+                free
             }
-            streams[index] = None;
-            drop(streams);
-            // SAFETY: no handle can add work; the event behind the last work and the last mark has passed; and
-            // nobody marks it any more, since it is not in the table.
-            result = result.and(self.call(|device| unsafe { device.destroy_stream(raw) }));
+            None => {
+                streams.push(entry);
+                streams.len() - 1
+            }
         }
-        result
-    }
-
-    /// Whether the stream's work is over, and its marks too. Its handles must be gone.
-    fn is_over(&self, raw: RawStream, marks: u32, orphan: &mut Orphan) -> Result<bool, Error> {
-        let last = orphan.last.take().map(|raw| Event { device: self.clone(), raw });
-        let event = match last.filter(|_| orphan.marks == marks) {
-            Some(event) => event,
-            None => self.record(raw)?,
-        };
-        let passed = event.passed();
-        if passed != Ok(true) {
-            *orphan = Orphan { last: Some(event.into_raw()), marks };
-        }
-        passed
     }
 }
 
@@ -329,7 +320,7 @@ impl Hub {
 
 /// A queue of work on a device: what is put on it runs in order. Clones share it, any thread may use it.
 ///
-/// It ends when its last clone is gone and its work is over.
+/// It ends when its last clone is gone and its work is over; a stream that was adopted is then let go of.
 #[derive(Clone)]
 pub struct Stream(Arc<StreamInner>);
 
@@ -365,7 +356,7 @@ impl Stream {
     }
 
     pub(crate) fn same(&self, other: &Stream) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        self.0.index == other.0.index && self.0.device.same(&other.0.device)
     }
 
     /// Whether memory of `device` may be used on this stream now.
@@ -407,7 +398,10 @@ impl fmt::Debug for Stream {
 impl Drop for StreamInner {
     fn drop(&mut self) {
         if let Some(entry) = &mut self.device.0.streams.lock()[self.index] {
-            entry.orphan = Some(Orphan::default());
+            entry.users -= 1;
+            if entry.users == 0 {
+                entry.orphan = Some(Orphan::default());
+            }
         }
     }
 }

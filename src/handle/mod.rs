@@ -1,13 +1,19 @@
 //! Move-only handles: each device allocation has exactly one owner, and its type says what may be done
 //! with it. Knows no cache.
 
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 pub(crate) mod export;
+pub(crate) mod gate;
+pub(crate) mod launch;
+pub(crate) mod module;
 pub(crate) mod state;
 pub(crate) mod transfer;
 pub(crate) mod view;
 
 use crate::device::stream::Stream;
 use crate::error::Error;
+use crate::handle::gate::Gate;
 use crate::handle::state::{Evicted, Ready, State, Uninit};
 use crate::heap::Heap;
 use crate::heap::HeapInner;
@@ -54,6 +60,7 @@ pub struct DevBox<T: ?Sized + DeviceData, S: State = Ready> {
     state: S,
     elements: usize,
     of: PhantomData<fn() -> *const T>,
+    gate: Gate<T, S>,
 }
 
 impl Heap {
@@ -97,11 +104,12 @@ impl<T: ?Sized + DeviceData, S: State> DevBox<T, S> {
     }
 
     fn new(block: Block, state: S, elements: usize) -> Self {
-        DevBox { block, state, elements, of: PhantomData }
+        DevBox { block, state, elements, of: PhantomData, gate: Gate::new() }
     }
 
     fn into_state<S2: State>(self, state: S2) -> (S, DevBox<T, S2>) {
-        let DevBox { block, state: old, elements, .. } = self;
+        let DevBox { block, state: old, elements, gate, .. } = self;
+        gate.open();
         (old, DevBox::new(block, state, elements))
     }
 
@@ -138,14 +146,21 @@ impl<T: ?Sized + DeviceData> DevBox<T> {
     }
 
     pub(crate) fn into_raw(self) -> (Arc<HeapInner>, RawDevBox<T>) {
-        let (heap, block) = self.block.into_raw();
-        (heap, RawDevBox { elements: self.elements, block, of: PhantomData })
+        let DevBox { block, elements, gate, .. } = self;
+        gate.open();
+        let (heap, block) = block.into_raw();
+        (heap, RawDevBox { elements, block, of: PhantomData })
     }
 }
 
 impl<T: ?Sized + DeviceData> RawDevBox<T> {
     pub(crate) fn bytes(&self) -> u64 {
         bytes_of::<T>(self.elements)
+    }
+
+    /// Gives the block up as a handle's drop does, without a handle.
+    pub(crate) fn give_up(self, heap: Arc<HeapInner>) {
+        drop(Block::from_raw(heap, self.block));
     }
 
     pub(crate) fn into_handle<S: State>(self, heap: Arc<HeapInner>, state: S) -> DevBox<T, S> {
@@ -163,7 +178,9 @@ macro_rules! free_in {
             /// [`Error::DeviceLost`]: the memory went with the device. The handle is consumed all the same, since it
             /// can never be freed.
             pub fn free(self) -> Result<Freed, Error> {
-                self.block.free()
+                let DevBox { block, gate, .. } = self;
+                gate.open();
+                block.free()
             }
         }
     )*};

@@ -228,6 +228,22 @@ where
     }
 }
 
+impl<T: ?Sized + DeviceData> View<'_, T> {
+    /// Where the view keeps its device address.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn address(&self) -> &u64 {
+        &self.window.address
+    }
+}
+
+impl<T: ?Sized + DeviceData> ViewMut<'_, T> {
+    /// As for a shared view.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn address(&self) -> &u64 {
+        &self.window.address
+    }
+}
+
 impl<'a> Window<'a> {
     fn slice(self, range: Range<usize>, element_bytes: usize) -> Result<Self, Error> {
         let Range { start, end } = range;

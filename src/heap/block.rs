@@ -87,6 +87,11 @@ impl Block {
         self.address
     }
 
+    #[cfg(feature = "cuda")]
+    pub(crate) fn span(&self) -> u32 {
+        self.span
+    }
+
     /// Bytes that it takes of the heap.
     pub(crate) fn charge_bytes(&self) -> u64 {
         if self.span == NO_SPAN { 0 } else { self.heap().space.lock().bytes(self.span) }

@@ -9,18 +9,19 @@ pub(crate) mod block;
 pub(crate) mod bytes;
 pub(crate) mod data;
 pub(crate) mod options;
+pub(crate) mod outside;
 pub(crate) mod page_locked;
-mod remains;
 mod space;
 pub(crate) mod sweep;
 
 use crate::device::Fault;
+use crate::device::remains::{self, Remains};
 use crate::device::stream::{DeviceRef, Stream};
 use crate::error::{Error, Returned};
 use crate::heap::block::{Block, Write};
 use crate::heap::options::HeapOptions;
+use crate::heap::outside::Outside;
 use crate::heap::page_locked::Buffers;
-use crate::heap::remains::Remains;
 use crate::heap::space::{Slab, Space};
 use crate::heap::sweep::Sweeps;
 use crate::stats::{LeakReport, Ledger};
@@ -62,6 +63,7 @@ pub struct HeapInner {
     space: Mutex<Space>,
     sweeps: Mutex<Sweeps>,
     writes: Mutex<HashMap<u32, Write>>,
+    outside: Mutex<HashMap<u32, Outside>>,
     buffers: Arc<Buffers>,
     /// No handle is left, and what is freed now may be freed by driver calls.
     left_behind: bool,
@@ -81,6 +83,7 @@ impl Heap {
             space: Mutex::new(Space::new(options.limit_bytes)),
             sweeps: Mutex::new(Sweeps::default()),
             writes: Mutex::new(HashMap::new()),
+            outside: Mutex::new(HashMap::new()),
             buffers: Arc::new(Buffers::new(&device)),
             device,
             transfers,
@@ -204,7 +207,10 @@ impl Drop for HeapInner {
             if !self.device.is_lost() {
                 self.sweeps.get_mut().leak_operands();
             }
-        } else if self.space.get_mut().ledger().slab_bytes > 0 || !self.sweeps.get_mut().is_empty() {
+            if !self.left_behind && !self.outside.get_mut().is_empty() {
+                remains::leave(Box::new(Forsaken(std::mem::take(self.outside.get_mut()))));
+            }
+        } else if self.holds_anything() {
             remains::leave(Box::new(HeapInner {
                 device: self.device.clone(),
                 transfers: self.transfers.clone(),
@@ -212,10 +218,20 @@ impl Drop for HeapInner {
                 space: Mutex::new(std::mem::replace(self.space.get_mut(), Space::new(0))),
                 sweeps: Mutex::new(std::mem::take(self.sweeps.get_mut())),
                 writes: Mutex::new(std::mem::take(self.writes.get_mut())),
+                outside: Mutex::new(std::mem::take(self.outside.get_mut())),
                 buffers: self.buffers.clone(),
                 left_behind: true,
             }));
         }
+    }
+}
+
+/// What went with a lost device. No call can give it back, but what other libraries kept for it can be let go of.
+struct Forsaken(#[expect(dead_code, reason = "kept until it is dropped")] HashMap<u32, Outside>);
+
+impl Remains for Forsaken {
+    fn give_back(&self) -> bool {
+        true
     }
 }
 
@@ -229,6 +245,12 @@ impl Remains for HeapInner {
 }
 
 impl HeapInner {
+    fn holds_anything(&mut self) -> bool {
+        let ledger = self.space.get_mut().ledger();
+        let outside = !self.outside.get_mut().is_empty();
+        ledger.slab_bytes > 0 || outside || !self.sweeps.get_mut().is_empty()
+    }
+
     pub(crate) fn charge_bytes(&self, bytes: u64) -> u64 {
         // The granule is a power of two; sizes are checked to stay below isize::MAX when allocated.
         let mask = self.options.granule_bytes - 1;

@@ -1,10 +1,10 @@
 //! Host memory that asynchronous copies may use, kept and reused by its heap.
 #![expect(unsafe_code, reason = "owns raw host buffers that the device allocated")]
 
+use crate::device::remains::{self, Remains};
 use crate::device::stream::DeviceRef;
 use crate::error::Error;
 use crate::heap::data::DeviceData;
-use crate::heap::remains::{self, Remains};
 use crate::heap::{Heap, HeapInner, check_align};
 use crate::sync::Mutex;
 use std::fmt;

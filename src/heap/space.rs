@@ -30,13 +30,29 @@ pub(crate) struct Space {
     freeing_bytes: u64,
     peak_bytes: u64,
     slab_bytes: u64,
+    module_bytes: u64,
+    adopted_bytes: u64,
     live_blocks: u64,
     limit_bytes: u64,
     closed: bool,
 }
 
+/// Bytes that a heap accounts for and that lie in none of its slabs.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum OutsideKind {
+    Module,
+    Adopted,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    /// The offset of its first byte.
+    Slab(u64),
+    Outside(OutsideKind),
+}
+
 struct Span {
-    offset: u64,
+    place: Place,
     bytes: u64,
     allocated_at: &'static Location<'static>,
     state: SpanState,
@@ -49,7 +65,7 @@ enum SpanState {
     Unused,
     Live,
     Parked(StreamSet),
-    /// Taken out by a sweep that waits for its streams.
+    /// Taken out by a sweep that waits for its streams, or gives it back to the driver.
     Sweeping,
 }
 
@@ -67,6 +83,8 @@ impl Space {
             freeing_bytes: 0,
             peak_bytes: 0,
             slab_bytes: 0,
+            module_bytes: 0,
+            adopted_bytes: 0,
             live_blocks: 0,
             limit_bytes,
             closed: false,
@@ -88,11 +106,29 @@ impl Space {
             return None;
         }
         let offset = self.free.alloc(bytes, align)?;
+        Some((self.add_live(Place::Slab(offset), bytes, allocated_at), self.address(offset)))
+    }
+
+    /// Accounts for bytes that lie in no slab, or `None` if the limit has no room beside the slabs.
+    pub(crate) fn admit(
+        &mut self,
+        kind: OutsideKind,
+        bytes: u64,
+        allocated_at: &'static Location<'static>,
+    ) -> Option<u32> {
+        if bytes > self.free_bytes() || bytes > self.room_bytes() {
+            return None;
+        }
+        *self.outside_bytes(kind) += bytes;
+        Some(self.add_live(Place::Outside(kind), bytes, allocated_at))
+    }
+
+    fn add_live(&mut self, place: Place, bytes: u64, allocated_at: &'static Location<'static>) -> u32 {
         self.live_bytes += bytes;
         self.live_blocks += 1;
         self.peak_bytes = self.peak_bytes.max(self.live_bytes + self.freeing_bytes);
-        let span = Span { offset, bytes, allocated_at, state: SpanState::Live, next: NIL };
-        let number = match self.unused {
+        let span = Span { place, bytes, allocated_at, state: SpanState::Live, next: NIL };
+        match self.unused {
             NIL => {
                 self.spans.push(span);
                 (self.spans.len() - 1) as u32
@@ -102,24 +138,50 @@ impl Space {
                 self.spans[number as usize] = span;
                 number
             }
-        };
-        Some((number, self.address(offset)))
+        }
     }
 
-    /// The handle of a live span is gone. Frees it at once, or parks it until its streams have passed.
-    /// Returns its bytes, and whether they are free.
+    fn outside_bytes(&mut self, kind: OutsideKind) -> &mut u64 {
+        match kind {
+            OutsideKind::Module => &mut self.module_bytes,
+            OutsideKind::Adopted => &mut self.adopted_bytes,
+        }
+    }
+
+    /// What the limit leaves for slabs, and for bytes outside of them.
+    fn room_bytes(&self) -> u64 {
+        self.limit_bytes - self.slab_bytes - self.module_bytes - self.adopted_bytes
+    }
+
+    pub(crate) fn is_outside(&self, span: u32) -> bool {
+        matches!(self.spans[span as usize].place, Place::Outside(_))
+    }
+
+    /// A live span outside of the slabs that becomes somebody else's, or never became ours.
+    pub(crate) fn release(&mut self, span: u32) {
+        let bytes = self.spans[span as usize].bytes;
+        debug_assert!(self.spans[span as usize].state == SpanState::Live && self.is_outside(span));
+        self.live_bytes -= bytes;
+        self.live_blocks -= 1;
+        self.freeing_bytes += bytes;
+        self.free(span);
+    }
+
+    /// The handle of a live span is gone. Frees it at once, or parks it until its streams have passed; what lies outside
+    /// of the slabs takes a driver call to free, so it is always parked. Returns its bytes, and whether they are free.
     pub(crate) fn give_up(&mut self, span: u32, notes: StreamSet) -> (u64, bool) {
         let bytes = self.spans[span as usize].bytes;
         debug_assert!(self.spans[span as usize].state == SpanState::Live);
         self.live_bytes -= bytes;
         self.live_blocks -= 1;
         self.freeing_bytes += bytes;
-        if notes.is_empty() {
+        let now = notes.is_empty() && !self.is_outside(span);
+        if now {
             self.free(span);
         } else {
             self.park(span, notes);
         }
-        (bytes, notes.is_empty())
+        (bytes, now)
     }
 
     /// Takes the oldest parked spans, at most so many, and the union of their notes.
@@ -155,15 +217,18 @@ impl Space {
         self.parked_count += 1;
     }
 
-    /// Its streams have passed.
+    /// Its streams have passed, and what lay outside of the slabs has been given back.
     pub(crate) fn free(&mut self, number: u32) -> u64 {
         let span = &mut self.spans[number as usize];
         span.state = SpanState::Unused;
         span.next = self.unused;
         self.unused = number;
-        let (offset, bytes) = (span.offset, span.bytes);
+        let (place, bytes) = (span.place, span.bytes);
         self.freeing_bytes -= bytes;
-        self.free.free(offset, bytes);
+        match place {
+            Place::Slab(offset) => self.free.free(offset, bytes),
+            Place::Outside(kind) => *self.outside_bytes(kind) -= bytes,
+        }
         bytes
     }
 
@@ -193,7 +258,7 @@ impl Space {
 
     /// Promises a slab for `charge` bytes, of about `preferred_bytes`; followed by `add_slab` or `cancel_slab`.
     pub(crate) fn plan_slab(&mut self, charge: u64, preferred_bytes: u64) -> Result<u64, Error> {
-        let room = self.limit_bytes - self.slab_bytes;
+        let room = self.room_bytes();
         if charge > room || charge > self.free_bytes() {
             return Err(self.out_of_memory(charge, false));
         }
@@ -248,6 +313,8 @@ impl Space {
             free_bytes: self.free_bytes(),
             peak_bytes: self.peak_bytes,
             slab_bytes: self.slab_bytes,
+            module_bytes: self.module_bytes,
+            adopted_bytes: self.adopted_bytes,
             limit_bytes: self.limit_bytes,
             live_blocks: self.live_blocks,
         }
@@ -274,15 +341,27 @@ impl Space {
             self.freeing_bytes,
             "freeing bytes"
         );
+        let outside = |wanted: OutsideKind| -> u64 {
+            let of_kind = |span: &&Span| span.state != SpanState::Unused && span.place == Place::Outside(wanted);
+            self.spans.iter().filter(of_kind).map(|span| span.bytes).sum()
+        };
+        assert_eq!(outside(OutsideKind::Module), self.module_bytes, "module bytes");
+        assert_eq!(outside(OutsideKind::Adopted), self.adopted_bytes, "adopted bytes");
+        let outside = self.module_bytes + self.adopted_bytes;
         let taken: u64 = self.slabs.iter().map(|(_, slab)| slab.bytes).sum();
-        assert_eq!(self.live_bytes + self.freeing_bytes + self.free.free_bytes(), taken, "spans tile the slabs");
-        assert!(taken <= self.slab_bytes && self.slab_bytes <= self.limit_bytes, "slabs within the limit");
+        let tiled = self.live_bytes + self.freeing_bytes - outside + self.free.free_bytes();
+        assert_eq!(tiled, taken, "spans tile the slabs");
+        assert!(taken <= self.slab_bytes, "every slab is counted");
+        assert!(self.slab_bytes + outside <= self.limit_bytes, "what is taken from the device is within the limit");
         assert!(self.live_bytes + self.freeing_bytes <= self.peak_bytes && self.peak_bytes <= self.limit_bytes);
         let mut used: Vec<(u64, u64)> = self
             .spans
             .iter()
             .filter(|span| span.state != SpanState::Unused)
-            .map(|span| (span.offset, span.bytes))
+            .filter_map(|span| match span.place {
+                Place::Slab(offset) => Some((offset, span.bytes)),
+                Place::Outside(_) => None,
+            })
             .collect();
         used.sort_unstable();
         assert!(used.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "spans overlap");

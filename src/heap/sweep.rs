@@ -14,6 +14,8 @@ const SOME: usize = 8;
 pub(crate) struct Sweeps {
     batches: VecDeque<Batch>,
     operands: VecDeque<Operands>,
+    /// Spans outside of the slabs whose streams have passed: they take a driver call each.
+    due: Vec<u32>,
     /// Operands in flight or parked: the capacity that parking them needs.
     in_flight: usize,
 }
@@ -46,7 +48,15 @@ impl Sweeps {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.batches.is_empty() && self.operands.is_empty()
+        self.batches.is_empty() && self.operands.is_empty() && self.due.is_empty()
+    }
+
+    pub(crate) fn take_due(&mut self) -> Option<u32> {
+        self.due.pop()
+    }
+
+    pub(crate) fn add_due(&mut self, span: u32) {
+        self.due.insert(0, span); // behind the others
     }
 }
 
@@ -77,7 +87,7 @@ impl HeapInner {
         self.batch_parked(usize::MAX)?;
         let marks = self.marks(usize::MAX);
         marks.iter().try_for_each(|event| event.wait())?;
-        let freed = self.free_behind(&marks);
+        let freed = self.free_behind(&marks) + self.give_back_due()?;
         while let Some(mut operands) = self.next_operands() {
             match operands.mark.event().and_then(|event| event.wait()) {
                 Ok(()) => self.drop_operands(operands),
@@ -119,6 +129,7 @@ impl HeapInner {
             Ok(false) | Err(Error::StreamCapturing) => {}
             Err(error) => return Err(error),
         }
+        self.give_back_due()?;
         self.drop_passed_operands(at_most)
     }
 
@@ -154,12 +165,13 @@ impl HeapInner {
     /// Takes out marks that have passed, and frees the spans that no mark is left for. Returns their bytes.
     fn free_behind(&self, passed: &[Arc<Event>]) -> u64 {
         let mut sweeps = self.sweeps.lock();
-        let mut freed = 0;
+        let (mut freed, mut due) = (0, Vec::new());
         for batch in &mut sweeps.batches {
             batch.marks.retain(|(_, mark)| !passed.iter().any(|event| Arc::ptr_eq(event, mark)));
             // Under the lock: to whoever finds no batch, the spans must be free.
-            freed += self.free_spans(&batch.take_unmarked_spans());
+            freed += self.free_spans(&batch.take_unmarked_spans(), &mut due);
         }
+        sweeps.due.append(&mut due);
         sweeps.batches.retain(|batch| !batch.spans.is_empty());
         freed
     }
@@ -184,14 +196,19 @@ impl HeapInner {
         }
     }
 
-    fn free_spans(&self, spans: &[(u32, StreamSet)]) -> u64 {
+    /// Frees spans in slabs and returns their bytes; what lies outside is due.
+    fn free_spans(&self, spans: &[(u32, StreamSet)], due: &mut Vec<u32>) -> u64 {
         {
             let mut writes = self.writes.lock();
             let written = spans.iter().filter(|(_, notes)| notes.contains(StreamSet::WRITE_PENDING));
             written.for_each(|(span, _)| drop(writes.remove(span)));
         }
         let mut space = self.space.lock();
-        spans.iter().map(|&(span, _)| space.free(span)).sum()
+        let mut freed = 0;
+        for &(span, _) in spans {
+            if space.is_outside(span) { due.push(span) } else { freed += space.free(span) }
+        }
+        freed
     }
 
     fn drop_passed_operands(&self, at_most: usize) -> Result<(), Error> {

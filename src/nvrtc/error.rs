@@ -88,6 +88,12 @@ pub enum NvrtcError {
         /// The compiler's words.
         message: String,
     },
+    /// The store verifies its hits, and this one is not what compiling gives.
+    #[error("{message}")]
+    Differs {
+        /// What differs.
+        message: String,
+    },
     /// The library file was replaced after its identity was read, so the fingerprint would name another compiler.
     #[error("{} was replaced while in use; open NVRTC anew", path.display())]
     Replaced {

@@ -42,6 +42,15 @@ impl KernelImage {
         self.record.meta().compile_ns
     }
 
+    /// The same without the image's bytes.
+    pub(crate) fn names_alone(self) -> KernelImage {
+        KernelImage {
+            record: Record::from_vec(Vec::new(), self.record.meta().clone()),
+            image: 0..0,
+            header: self.header,
+        }
+    }
+
     /// The image in a stored artifact; `None` if it is none. `lowered` are the expressions that it must have.
     pub(crate) fn from_record(record: Record, expressions: &[String]) -> Option<KernelImage> {
         let header_bytes = u32::from_le_bytes(*record.first_chunk::<4>()?) as usize;

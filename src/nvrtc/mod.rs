@@ -1,16 +1,29 @@
-//! CUDA C++ kernels that are compiled once: from the store on a hit, by NVRTC on a miss.
+//! CUDA C++ kernels that are compiled once a machine: from the store on a hit, by NVRTC on a miss; and their modules,
+//! resident on the card under a budget.
 //!
-//! A hit does not even load NVRTC: the fingerprint needs to know which compiler it would be, and reads that from the
-//! library's file. Nothing here needs a GPU.
+//! A hit does not even load NVRTC: the fingerprint needs to know which compiler it would be, and that is read from the
+//! library's file. To compile needs no GPU.
 //!
 //! ```no_run
-//! use hapax::nvrtc::{Kernel, KernelCompiler, Nvrtc};
+//! use hapax::nvrtc::{Arch, Kernel, KernelCache, KernelCompiler, Nvrtc};
+//! use hapax::{CodeStore, CudaDevice, DirectoryOptions, Heap, HeapOptions, Launch, LaunchShape};
 //!
-//! # let store = hapax::MemoryStore::new(64 << 20);
-//! let compiler = KernelCompiler::new(Nvrtc::find()?, store);
+//! let card = CudaDevice::open(0)?;
+//! let arch = Arch::of_compute_capability(card.info().compute_capability);
+//! let heap = Heap::new(card, HeapOptions::new(64 << 20))?;
+//! let stream = heap.new_stream()?;
+//!
+//! let store = CodeStore::open(&DirectoryOptions::new("my-compiler"));
+//! let kernels = KernelCache::new(KernelCompiler::new(Nvrtc::find()?, store), &heap, 16 << 20)?;
 //! let source = r#"extern "C" __global__ void twice(float *x) { x[threadIdx.x] *= 2; }"#;
-//! let image = compiler.image(&Kernel::new("twice.cu", source, "sm_90".parse()?))?; // a CUBIN, ready to be loaded
-//! # Ok::<(), hapax::nvrtc::NvrtcError>(())
+//! let twice = kernels.get(&Kernel::new("twice.cu", source, arch), &stream)?; // resident, and kept while it is leased
+//!
+//! let mut x = heap.alloc_slice::<f32>(32)?.upload_from(&[1.0; 32])?;
+//! let mut view = x.on_mut(&stream)?;
+//! let function = twice.function("twice")?;
+//! // SAFETY: `twice` takes one pointer, to as many numbers as it has threads.
+//! unsafe { Launch::new(&function, LaunchShape::linear(32, 32)).memory(&mut view).launch() }?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # What belongs to a kernel's fingerprint
@@ -24,28 +37,30 @@ mod identity;
 mod image;
 mod kernel;
 mod library;
+mod resident;
 
 pub use crate::nvrtc::error::{Diagnostic, NvrtcError, Severity};
 pub use crate::nvrtc::headers::Headers;
 pub use crate::nvrtc::identity::CompilerId;
 pub use crate::nvrtc::image::KernelImage;
 pub use crate::nvrtc::kernel::{Arch, Kernel};
+pub use crate::nvrtc::resident::{KernelCache, KernelError, KernelLease};
 
+use crate::code::{CodeError, CodeStore, Unit};
 use crate::nvrtc::identity::{absent, find_library};
 use crate::nvrtc::library::Functions;
-use crate::persist::envelope::{Key, Kind, Meta};
-use crate::persist::store::{Record, Store};
+use crate::persist::fingerprint::Fingerprint;
 use crate::sync::Mutex;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
+use std::sync::OnceLock;
 
 /// The compiler of this machine, or the identity of one elsewhere. It is loaded when it first compiles.
 pub struct Nvrtc {
     id: CompilerId,
     library: Option<PathBuf>,
     /// Loaded at most once. Held while a kernel compiles only if NVRTC must be loaded for it.
-    loaded: std::sync::OnceLock<Functions>,
+    loaded: OnceLock<Functions>,
     loading: Mutex<()>,
 }
 
@@ -97,7 +112,7 @@ impl Nvrtc {
     }
 
     fn new(id: CompilerId, library: Option<PathBuf>) -> Nvrtc {
-        Nvrtc { id, library, loaded: std::sync::OnceLock::new(), loading: Mutex::new(()) }
+        Nvrtc { id, library, loaded: OnceLock::new(), loading: Mutex::new(()) }
     }
 
     fn functions(&self) -> Result<&Functions, NvrtcError> {
@@ -125,54 +140,44 @@ impl Nvrtc {
     }
 }
 
-/// Compiles kernels through a store: what it compiled once it takes from there. Shared by threads.
-pub struct KernelCompiler<S> {
+/// Compiles kernels through a [`CodeStore`]: what was compiled once comes from there. Shared by threads; several that miss
+/// the same kernel at once compile it once.
+pub struct KernelCompiler {
     nvrtc: Nvrtc,
-    store: S,
-    stats: Mutex<KernelStats>,
+    store: CodeStore,
 }
 
-/// What a [`KernelCompiler`] did since it was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct KernelStats {
-    /// Images from the store.
-    pub hits: u64,
-    /// Images compiled.
-    pub compiles: u64,
-    /// Kernels that did not compile.
-    pub failures: u64,
-    /// Images that the store would not take; they were used all the same.
-    pub refused: u64,
-    /// Time spent compiling.
-    pub compile_ns: u64,
-    /// Compile time that hits saved, as measured when they were compiled.
-    pub saved_ns: u64,
+/// A kernel and the compiler that it is for.
+struct Job<'a> {
+    nvrtc: &'a Nvrtc,
+    kernel: &'a Kernel,
 }
 
-impl<S: Store> KernelCompiler<S> {
+impl KernelCompiler {
     /// One with this compiler and store.
-    pub fn new(nvrtc: Nvrtc, store: S) -> KernelCompiler<S> {
-        KernelCompiler { nvrtc, store, stats: Mutex::new(KernelStats::default()) }
+    pub fn new(nvrtc: Nvrtc, store: CodeStore) -> KernelCompiler {
+        KernelCompiler { nvrtc, store }
     }
 
     /// The kernel's image, from the store or compiled now and stored.
     ///
-    /// Threads that miss the same kernel at once each compile it, and store the same.
-    ///
     /// # Errors
-    /// What the compiler says, as [`NvrtcError`]. Never the store's troubles: they are misses, or are counted as refused.
+    /// What the compiler says, as [`NvrtcError`]. Never the store's troubles: they are misses, and are counted there.
     pub fn image(&self, kernel: &Kernel) -> Result<KernelImage, NvrtcError> {
-        let key = Key::new(Kind::CODE, kernel.fingerprint(&self.nvrtc.id));
-        let stored =
-            self.store.get(&key).ok().and_then(|record| KernelImage::from_record(record, &kernel.name_expressions));
-        if let Some(image) = stored {
-            let mut stats = self.stats.lock();
-            stats.hits += 1;
-            stats.saved_ns += image.compile_ns();
-            return Ok(image);
-        }
-        self.compile(&key, kernel)
+        let job = Job { nvrtc: &self.nvrtc, kernel };
+        let compiled = match self.store.get_or_compile(&job, compile) {
+            Ok(compiled) => compiled,
+            Err(CodeError::Compile(error)) => return Err(error),
+            Err(error @ CodeError::MustHit(_)) => return Err(absent(error.to_string())),
+            Err(error) => return Err(NvrtcError::Differs { message: error.to_string() }),
+        };
+        let image = KernelImage::from_record(compiled.record, &kernel.name_expressions);
+        image.ok_or_else(|| NvrtcError::Differs { message: format!("{:?} is stored as no image", kernel.name) })
+    }
+
+    /// The kernel's fingerprint with this compiler.
+    pub fn fingerprint(&self, kernel: &Kernel) -> Fingerprint {
+        kernel.fingerprint(&self.nvrtc.id)
     }
 
     /// The compiler.
@@ -180,38 +185,26 @@ impl<S: Store> KernelCompiler<S> {
         &self.nvrtc
     }
 
-    /// The store.
-    pub fn store(&self) -> &S {
+    /// The store. Its figures tell hits, compilations and the time saved.
+    pub fn store(&self) -> &CodeStore {
         &self.store
-    }
-
-    /// What it did so far.
-    pub fn stats(&self) -> KernelStats {
-        *self.stats.lock()
-    }
-
-    fn compile(&self, key: &Key, kernel: &Kernel) -> Result<KernelImage, NvrtcError> {
-        let functions = self.nvrtc.functions()?;
-        let begun = Instant::now();
-        let compiled = functions.compile(kernel, &kernel.headers.prepared());
-        let compile_ns = begun.elapsed().as_nanos().try_into().unwrap_or(u64::MAX);
-        let mut stats = self.stats.lock();
-        stats.compile_ns += compile_ns;
-        let compiled = compiled.inspect_err(|_| stats.failures += 1)?;
-        stats.compiles += 1;
-        drop(stats);
-        let meta = Meta { label: kernel.name.clone(), compile_ns, written_unix_s: unix_seconds() };
-        let artifact = KernelImage::to_artifact(&compiled.image, compiled.lowered, compiled.log);
-        if self.store.put(key, &meta, &artifact).is_err() {
-            self.stats.lock().refused += 1; // a store that cannot write is slow, not broken
-        }
-        let image = KernelImage::from_record(Record::from_vec(artifact, meta), &kernel.name_expressions);
-        Ok(image.expect("an artifact reads back"))
     }
 }
 
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+impl Unit for Job<'_> {
+    fn fingerprint(&self) -> Fingerprint {
+        self.kernel.fingerprint(&self.nvrtc.id)
+    }
+
+    fn label(&self) -> String {
+        self.kernel.name.clone()
+    }
+}
+
+fn compile(job: &Job<'_>) -> Result<Vec<u8>, NvrtcError> {
+    let functions = job.nvrtc.functions()?;
+    let compiled = functions.compile(job.kernel, &job.kernel.headers.prepared())?;
+    Ok(KernelImage::to_artifact(&compiled.image, compiled.lowered, compiled.log))
 }
 
 impl fmt::Debug for Nvrtc {
@@ -221,7 +214,7 @@ impl fmt::Debug for Nvrtc {
     }
 }
 
-impl<S> fmt::Debug for KernelCompiler<S> {
+impl fmt::Debug for KernelCompiler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KernelCompiler").field("nvrtc", &self.nvrtc).finish_non_exhaustive()
     }

@@ -1,8 +1,7 @@
 //! Makes each call of a session, and makes it again if it was told to fail. After each attempt the books must add up.
 
-use hapax::{
-    DevBox, DeviceRef, Error, Evicted, Fault, Heap, InFlight, LateControl, PageLocked, Ready, Reservation, Returned,
-};
+use crate::device::Control;
+use hapax::{DevBox, DeviceRef, Error, Evicted, Fault, Heap, InFlight, PageLocked, Ready, Reservation, Returned};
 use hapax::{DeviceData, Uninit, Vacancy, VramCache};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ pub struct Lost;
 
 pub struct Witness {
     device: DeviceRef,
-    late: Option<LateControl>,
+    late: Option<Control>,
     /// What some call of the session is told.
     fault: Option<Fault>,
     heap: RefCell<Option<Heap>>,
@@ -23,7 +22,7 @@ pub struct Witness {
 }
 
 impl Witness {
-    pub fn new(device: DeviceRef, late: Option<LateControl>, fault: Option<Fault>) -> Self {
+    pub fn new(device: DeviceRef, late: Option<Control>, fault: Option<Fault>) -> Self {
         Witness { device, late, fault, heap: RefCell::default(), cache: RefCell::default() }
     }
 

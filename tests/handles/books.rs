@@ -1,7 +1,7 @@
 //! The ledger: charges in granules, the peak, slabs that come and go, and sums that always add up.
 
-use crate::heap_of;
-use hapax::{FaultDevice, Freed, Heap, HeapOptions, HostDevice, Ledger, VramCache};
+use crate::{device, heap_of, watch};
+use hapax::{FaultDevice, Freed, Heap, HeapOptions, Ledger, VramCache};
 
 fn balanced(heap: &Heap) -> Ledger {
     heap.validate();
@@ -13,6 +13,7 @@ fn balanced(heap: &Heap) -> Ledger {
 
 #[test]
 fn a_handle_is_charged_its_bytes_in_whole_granules() {
+    let _watch = watch();
     for (granule, charges) in [(1, [1, 255, 256, 257]), (256, [256, 256, 256, 512]), (4096, [4096; 4])] {
         let heap = heap_of(HeapOptions::new(1 << 20).granule_bytes(granule));
         assert_eq!(heap.granule_bytes(), granule);
@@ -29,6 +30,7 @@ fn a_handle_is_charged_its_bytes_in_whole_granules() {
 
 #[test]
 fn a_cache_charges_what_its_heap_does() {
+    let _watch = watch();
     for (granule, charge) in [(1, 300), (256, 512)] {
         let heap = heap_of(HeapOptions::new(1 << 20).granule_bytes(granule));
         let cache: VramCache<u8, [u8]> = VramCache::new(&heap, 1024).unwrap();
@@ -41,6 +43,7 @@ fn a_cache_charges_what_its_heap_does() {
 
 #[test]
 fn the_peak_is_the_most_that_ever_was_at_once() {
+    let _watch = watch();
     let heap = heap_of(HeapOptions::new(1000).granule_bytes(1));
     let one = heap.alloc_slice::<u8>(300).unwrap();
     let two = heap.alloc_slice::<u8>(200).unwrap();
@@ -55,6 +58,7 @@ fn the_peak_is_the_most_that_ever_was_at_once() {
 
 #[test]
 fn slabs_are_taken_as_needed_and_never_beyond_the_limit() {
+    let _watch = watch();
     let heap = heap_of(HeapOptions::new(1000).granule_bytes(1).slab_bytes(300));
     assert_eq!(balanced(&heap).slab_bytes, 0, "nothing before the first allocation");
     let small = heap.alloc_slice::<u8>(10).unwrap();
@@ -73,7 +77,8 @@ fn slabs_are_taken_as_needed_and_never_beyond_the_limit() {
 
 #[test]
 fn what_is_freed_is_used_again_before_a_new_slab() {
-    let (device, control) = FaultDevice::new(HostDevice::new());
+    let _watch = watch();
+    let (device, control) = FaultDevice::new(device::open());
     let heap = Heap::new(device, HeapOptions::new(1 << 20).slab_bytes(4096)).unwrap();
     for round in 0..100u64 {
         let handles: Vec<_> = (0..8).map(|n| heap.alloc_slice::<u8>(1 + (round as usize * n) % 512).unwrap()).collect();
@@ -86,7 +91,8 @@ fn what_is_freed_is_used_again_before_a_new_slab() {
 
 #[test]
 fn trim_gives_empty_slabs_back_and_close_everything() {
-    let (device, control) = FaultDevice::new(HostDevice::new());
+    let _watch = watch();
+    let (device, control) = FaultDevice::new(device::open());
     let heap = Heap::new(device, HeapOptions::new(4096).slab_bytes(1024)).unwrap();
     let stream = heap.new_stream().unwrap();
     let kept = heap.alloc_slice::<u8>(1024).unwrap();
@@ -105,7 +111,8 @@ fn trim_gives_empty_slabs_back_and_close_everything() {
 /// A heap that is dropped rather than closed gives back what is free, then and when the last handle goes.
 #[test]
 fn a_dropped_heap_leaves_nothing_behind_once_its_handles_are_gone() {
-    let (device, control) = FaultDevice::new(HostDevice::new());
+    let _watch = watch();
+    let (device, control) = FaultDevice::new(device::open());
     let heap = Heap::new(device, HeapOptions::new(4096).slab_bytes(1024).on_leak(|_| ())).unwrap();
     let stream = heap.new_stream().unwrap();
     let fly = || heap.alloc_slice::<u8>(5).unwrap().upload(heap.page_locked_slice(5).unwrap(), &stream).unwrap();
@@ -116,5 +123,6 @@ fn a_dropped_heap_leaves_nothing_behind_once_its_handles_are_gone() {
     drop((staging, handle));
     assert!(control.live_bytes() > 0 && control.page_locked_bytes() > 0, "one copy is in flight still");
     drop(outliving);
+    device::give_back(|| control.live_bytes() + control.page_locked_bytes() == 0);
     assert_eq!((control.live_bytes(), control.page_locked_bytes()), (0, 0));
 }

@@ -1,7 +1,7 @@
 //! What is still alive when a heap goes is reported with the line that allocated it; what was exported comes back.
 #![expect(unsafe_code, reason = "calls `reclaim`")]
 
-use crate::heap_of;
+use crate::{device, heap_of, watch};
 use hapax::{DevBox, HeapOptions, LeakReport, Lookup, Stream, VramCache};
 use std::sync::{Arc, Mutex};
 
@@ -10,9 +10,9 @@ type Seen = Arc<Mutex<Vec<(&'static str, u32, u64)>>>;
 
 fn watched(options: HeapOptions) -> (HeapOptions, Seen) {
     let seen = Seen::default();
-    let tell = seen.clone();
+    let (tell, name) = (seen.clone(), device::name());
     let note = move |report: &LeakReport| {
-        assert_eq!(report.device, "host memory");
+        assert_eq!(report.device, name);
         let block = |block: &hapax::LeakedBlock| (block.allocated_at.file(), block.allocated_at.line(), block.bytes);
         tell.lock().unwrap().extend(report.blocks.iter().map(block));
     };
@@ -21,6 +21,7 @@ fn watched(options: HeapOptions) -> (HeapOptions, Seen) {
 
 #[test]
 fn every_block_alive_is_reported_with_the_line_that_allocated_it() {
+    let _watch = watch();
     let (options, seen) = watched(HeapOptions::new(1 << 20));
     let heap = heap_of(options);
     let stream = heap.new_stream().unwrap();
@@ -44,6 +45,7 @@ fn every_block_alive_is_reported_with_the_line_that_allocated_it() {
 
 #[test]
 fn only_the_last_clone_of_a_heap_reports() {
+    let _watch = watch();
     let (options, seen) = watched(HeapOptions::new(1 << 20));
     let heap = heap_of(options);
     let clone = heap.clone();
@@ -58,6 +60,7 @@ fn only_the_last_clone_of_a_heap_reports() {
 
 #[test]
 fn a_heap_without_live_blocks_reports_nothing() {
+    let _watch = watch();
     let (options, seen) = watched(HeapOptions::new(1 << 20));
     let heap = heap_of(options);
     let cache: VramCache<u8, u8> = VramCache::new(&heap, 1024).unwrap();
@@ -71,6 +74,7 @@ fn a_heap_without_live_blocks_reports_nothing() {
 /// `fill_from` and a reservation allocate on the caller's behalf, so the caller's line is what helps.
 #[test]
 fn the_entry_of_a_forgotten_lease_is_reported_with_the_line_that_filled_it() {
+    let _watch = watch().leaks_on_purpose();
     let (options, seen) = watched(HeapOptions::new(1 << 20));
     let heap = heap_of(options);
     let stream = heap.new_stream().unwrap();
@@ -102,6 +106,7 @@ fn forget_two_leases(cache: &VramCache<u32, [u8]>, stream: &Stream) -> [u32; 2] 
 
 #[test]
 fn a_forgotten_handle_is_reported_and_harms_nothing() {
+    let _watch = watch().leaks_on_purpose();
     let (options, seen) = watched(HeapOptions::new(1 << 20));
     let heap = heap_of(options);
     std::mem::forget(heap.alloc_slice::<u8>(10).unwrap());
@@ -114,6 +119,7 @@ fn a_forgotten_handle_is_reported_and_harms_nothing() {
 
 #[test]
 fn the_report_reads_as_one_line_for_each_place() {
+    let _watch = watch();
     let text = Arc::new(Mutex::new(String::new()));
     let written = text.clone();
     let options = HeapOptions::new(1 << 20).on_leak(move |report| *written.lock().unwrap() = report.to_string());
@@ -122,13 +128,14 @@ fn the_report_reads_as_one_line_for_each_place() {
     drop(heap);
     let text = text.lock().unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines[0], "hapax: 3 handles still own 768 bytes of host memory");
+    assert_eq!(lines[0], format!("hapax: 3 handles still own 768 bytes of {}", device::name()));
     assert!(lines.len() == 2 && lines[1].contains(file!()) && lines[1].contains("3 of them, 768 bytes"), "{text}");
     drop(handles);
 }
 
 #[test]
 fn exported_memory_is_the_same_when_it_is_reclaimed() {
+    let _watch = watch();
     let heap = heap_of(HeapOptions::new(1 << 20));
     let stream = heap.new_stream().unwrap();
     let handle = heap.alloc_slice::<u8>(4).unwrap().upload_from(b"kept").unwrap();
@@ -147,6 +154,7 @@ fn exported_memory_is_the_same_when_it_is_reclaimed() {
 
 #[test]
 fn exported_memory_is_as_good_as_forgotten_until_it_is_reclaimed() {
+    let _watch = watch().leaks_on_purpose();
     let (options, seen) = watched(HeapOptions::new(1 << 20));
     let heap = heap_of(options);
     let line = line!() + 1;

@@ -1,6 +1,6 @@
 //! Views: parts, halves, casts and bytes, and what they refuse.
 
-use crate::heap;
+use crate::{heap, watch};
 use hapax::{DevBox, Error, Heap, Stream, View};
 
 fn numbers(heap: &Heap) -> DevBox<[u32]> {
@@ -21,6 +21,7 @@ fn rig() -> (Heap, Stream) {
 
 #[test]
 fn a_part_of_a_view_is_the_same_memory() {
+    let _watch = watch();
     let (heap, stream) = rig();
     let handle = numbers(&heap);
     let view = handle.on(&stream).unwrap();
@@ -37,6 +38,7 @@ fn a_part_of_a_view_is_the_same_memory() {
 
 #[test]
 fn a_range_outside_of_a_view_is_refused() {
+    let _watch = watch();
     let (heap, stream) = rig();
     let mut handle = numbers(&heap);
     let view = handle.on(&stream).unwrap();
@@ -55,6 +57,7 @@ fn a_range_outside_of_a_view_is_refused() {
 
 #[test]
 fn the_halves_of_a_mutable_view_are_disjoint_and_cover_it() {
+    let _watch = watch();
     let (heap, stream) = rig();
     let mut handle = numbers(&heap);
     for mid in [0, 3, 8] {
@@ -71,6 +74,7 @@ fn the_halves_of_a_mutable_view_are_disjoint_and_cover_it() {
 
 #[test]
 fn a_mutable_part_lends_the_view_and_gives_it_back() {
+    let _watch = watch();
     let (heap, stream) = rig();
     let mut handle = numbers(&heap);
     let mut view = handle.on_mut(&stream).unwrap();
@@ -85,6 +89,7 @@ fn a_mutable_part_lends_the_view_and_gives_it_back() {
 
 #[test]
 fn a_cast_keeps_the_bytes_and_counts_the_elements_anew() {
+    let _watch = watch();
     let (heap, stream) = rig();
     let mut handle = numbers(&heap);
     let view = handle.on(&stream).unwrap();
@@ -100,6 +105,7 @@ fn a_cast_keeps_the_bytes_and_counts_the_elements_anew() {
 
 #[test]
 fn a_cast_to_a_size_that_does_not_divide_is_refused() {
+    let _watch = watch();
     let (heap, stream) = rig();
     let mut handle = numbers(&heap);
     let view = handle.on(&stream).unwrap();
@@ -113,6 +119,7 @@ fn a_cast_to_a_size_that_does_not_divide_is_refused() {
 
 #[test]
 fn a_cast_to_an_alignment_that_the_address_lacks_is_refused() {
+    let _watch = watch();
     let (heap, stream) = rig();
     let handle = numbers(&heap);
     let odd = handle.on(&stream).unwrap().slice(1..7).unwrap();
@@ -129,6 +136,7 @@ fn a_cast_to_an_alignment_that_the_address_lacks_is_refused() {
 
 #[test]
 fn views_of_values_and_slices_turn_into_bytes() {
+    let _watch = watch();
     let (heap, stream) = rig();
     let mut one = heap.alloc::<[u16; 2]>().unwrap().upload_from(&[0x0102, 0x0304]).unwrap();
     let mut back = [0; 4];
@@ -140,6 +148,7 @@ fn views_of_values_and_slices_turn_into_bytes() {
 
 #[test]
 fn a_download_from_a_view_checks_the_length() {
+    let _watch = watch();
     let (heap, stream) = rig();
     let handle = numbers(&heap);
     let view = handle.on(&stream).unwrap().slice(0..3).unwrap();

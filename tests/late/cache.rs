@@ -1,12 +1,13 @@
 //! Filling a cache whose evictions are still in use: live memory stays within the budget all the same.
 
 use crate::Rig;
+use crate::device::Seen;
 use hapax::{Error, HeapOptions, Lookup, VramCache};
 
 const BUDGET_BYTES: u64 = 64;
 
 /// Fills `key` on stream a and leaves a kernel behind that reads the entry. What it will see comes back.
-fn fill_and_use(rig: &Rig, cache: &VramCache<u32, [u8]>, key: u32, bytes: usize) -> std::sync::mpsc::Receiver<Vec<u8>> {
+fn fill_and_use(rig: &Rig, cache: &VramCache<u32, [u8]>, key: u32, bytes: usize) -> Seen {
     let Lookup::Miss(vacancy) = cache.lookup(&key, &rig.a).unwrap() else { panic!("key {key} is new") };
     let filled = vacancy.fill_from(&vec![key as u8; bytes]).unwrap();
     assert!(filled.evicted.is_empty(), "freed already");
@@ -121,13 +122,11 @@ fn a_fill_that_evicts_nothing_waits_for_nobody() {
     let cache: VramCache<u32, [u8]> = VramCache::new(&rig.heap, BUDGET_BYTES).unwrap();
     let unrelated = rig.ready(&[7; 4]);
     let _ = unrelated.on(&rig.b).unwrap();
-    let ran = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let kernel = ran.clone();
-    rig.late.launch(&rig.b, move || kernel.store(true, std::sync::atomic::Ordering::Relaxed));
+    let ran = rig.late.stands(&rig.b);
     drop(unrelated);
     let Lookup::Miss(vacancy) = cache.lookup(&1, &rig.a).unwrap() else { panic!("the key is new") };
     drop(vacancy.fill_from(&[1, 2, 3]).unwrap());
-    assert!(!ran.load(std::sync::atomic::Ordering::Relaxed), "the fill waited for the other stream");
+    assert!(ran.try_recv().is_err(), "the fill waited for the other stream");
 }
 
 #[test]

@@ -10,13 +10,13 @@ type Bytes = VramCache<u8, [u8]>;
 fn dropped_without_a_call<T: Send>(late: &Late, what: &str, mut make: impl FnMut() -> T) {
     for on_another_thread in [false, true] {
         let value = make();
-        let before = (late.calls(), late.pending());
+        let before = (late.all_calls(), late.pending());
         if on_another_thread {
             std::thread::scope(|scope| scope.spawn(|| drop(value)).join().unwrap());
         } else {
             drop(value);
         }
-        assert_eq!((late.calls(), late.pending()), before, "{what}, on another thread: {on_another_thread}");
+        assert_eq!((late.all_calls(), late.pending()), before, "{what}, on another thread: {on_another_thread}");
     }
 }
 
@@ -62,12 +62,12 @@ fn dropping_a_handle_makes_no_driver_call_in_any_state() {
         heap.alloc_slice::<u8>(8).unwrap().upload(staging, a).unwrap_err()
     });
     let mut lent = in_use(&rig);
-    let before = late.calls();
+    let before = late.all_calls();
     let exclusive = lent.on_mut(a).unwrap();
-    let during = late.calls();
+    let during = late.all_calls();
     drop(exclusive.split_at_mut(4).unwrap());
     assert!(before < during, "the other stream's work was waited for, on the device");
-    assert_eq!(late.calls(), during);
+    assert_eq!(late.all_calls(), during);
 }
 
 #[test]
@@ -75,12 +75,12 @@ fn free_makes_no_driver_call_in_any_state() {
     let rig = Rig::new(4096);
     let uninit = rig.heap.alloc_slice::<u8>(8).unwrap();
     let (used, evicted, more) = (in_use(&rig), evicted(&rig).next().unwrap().1, evicted(&rig));
-    let before = (rig.late.calls(), rig.late.pending());
+    let before = (rig.late.all_calls(), rig.late.pending());
     assert_eq!(uninit.free().unwrap(), Freed::Now { bytes: 8 });
     assert_eq!(used.free().unwrap(), Freed::WhenStreamsPass { bytes: 8 });
     assert_eq!(evicted.free().unwrap(), Freed::WhenStreamsPass { bytes: 8 });
     assert_eq!(more.free_all().unwrap(), Freed::WhenStreamsPass { bytes: 24 });
-    assert_eq!((rig.late.calls(), rig.late.pending()), before);
+    assert_eq!((rig.late.all_calls(), rig.late.pending()), before);
     rig.heap.settle().unwrap();
     assert_eq!((rig.freeing_bytes(), rig.heap.ledger().live_bytes), (0, 0));
 }
@@ -113,10 +113,10 @@ fn dropping_what_belongs_to_a_cache_makes_no_driver_call() {
     let Lookup::Miss(other) = cache.lookup(&8, a).unwrap() else { panic!("nothing was put in") };
     let (reservation, _) = other.reserve(0).unwrap();
     assert!(cache.retire(&1).is_empty());
-    let before = (late.calls(), late.pending());
+    let before = (late.all_calls(), late.pending());
     drop((lease.clone(), lease, passed, vacancy, reservation));
     drop(cache.collect_retired());
-    assert_eq!((late.calls(), late.pending()), before);
+    assert_eq!((late.all_calls(), late.pending()), before);
     cache.validate();
 }
 

@@ -1,14 +1,15 @@
 //! Copies in flight own both their sides: waited for, asked about, ordered, dropped or forgotten.
 
+use crate::device::{self, POISON};
 use crate::{Rig, contents, lend};
-use hapax::{DeviceRef, Freed, Heap, HeapOptions, Landed, LateDevice};
+use hapax::{DeviceRef, Freed, Heap, HeapOptions, Landed};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[test]
 fn waiting_runs_the_copy_and_nothing_on_other_streams() {
     let rig = Rig::new(64);
-    let Rig { heap, a, b, late } = &rig;
+    let Rig { heap, a, b, late, .. } = &rig;
     late.stands(b);
     let mut staging = heap.page_locked_slice::<u8>(4).unwrap();
     staging.copy_from_slice(&[1, 2, 3, 4]);
@@ -101,7 +102,7 @@ fn a_copy_made_ready_parks_its_buffer_alone() {
     drop(heap.page_locked_slice::<u8>(1).unwrap());
     assert_eq!((late.page_locked_bytes(), rig.freeing_bytes()), (2 * one_buffer, 0));
     let handle = handle.download(heap.page_locked_slice(16).unwrap(), a).unwrap().ready_on(a).unwrap();
-    assert_eq!(late.read(lend(&handle, a), 1), [0xA5], "still nothing ran");
+    assert_eq!(late.read(lend(&handle, a), 1), [POISON], "still nothing ran");
     assert_eq!(contents(&handle), [3; 16]);
     heap.settle().unwrap();
     drop([(); 2].map(|()| heap.page_locked_slice::<u8>(1).unwrap()));
@@ -111,13 +112,13 @@ fn a_copy_made_ready_parks_its_buffer_alone() {
 #[test]
 fn ready_on_orders_another_stream_behind_the_copy_without_waiting() {
     let rig = Rig::new(64);
-    let Rig { heap, a, b, late } = &rig;
+    let Rig { heap, a, b, late, .. } = &rig;
     let mut staging = heap.page_locked_slice(4).unwrap();
     staging.copy_from_slice(b"late");
     let memory = heap.alloc_slice::<u8>(4).unwrap();
     let address = memory.device_address();
     let handle = memory.upload(staging, a).unwrap().ready_on(b).unwrap();
-    assert_eq!(late.read(address, 4), [0xA5; 4], "nothing ran on the host's account");
+    assert_eq!(late.read(address, 4), [POISON; 4], "nothing ran on the host's account");
     let seen = late.reads(b, address, 4);
     late.run_stream(b);
     assert_eq!(seen.try_recv().unwrap(), b"late");
@@ -127,7 +128,7 @@ fn ready_on_orders_another_stream_behind_the_copy_without_waiting() {
 #[test]
 fn ready_on_leaves_a_third_stream_to_be_ordered_when_it_is_lent_to() {
     let rig = Rig::new(64);
-    let Rig { heap, a, b, late } = &rig;
+    let Rig { heap, a, b, late, .. } = &rig;
     let third = heap.new_stream().unwrap();
     let mut staging = heap.page_locked_slice(4).unwrap();
     staging.copy_from_slice(b"late");
@@ -159,7 +160,7 @@ fn a_forgotten_flight_leaks_both_sides_and_nothing_else() {
         assert_eq!((report.blocks.len(), report.blocks[0].bytes), (1, 16));
         counted.fetch_add(1, Ordering::Relaxed);
     });
-    let rig = Rig::with(options);
+    let rig = Rig::watched(options, device::watch().leaks_on_purpose());
     let Rig { heap, a, late, .. } = &rig;
     let memory = heap.alloc_slice::<u8>(16).unwrap();
     let address = memory.device_address();
@@ -182,7 +183,7 @@ fn a_forgotten_flight_leaks_both_sides_and_nothing_else() {
 
 #[test]
 fn a_forgotten_download_never_writes_into_a_buffer_of_another() {
-    let rig = Rig::with(HeapOptions::new(64).granule_bytes(1).on_leak(|_| ()));
+    let rig = Rig::leaking(64);
     let handle = rig.ready(&[7; 16]);
     std::mem::forget(handle.download(rig.heap.page_locked_slice(16).unwrap(), &rig.a).unwrap());
     let other = rig.heap.page_locked_slice::<u8>(16).unwrap();
@@ -203,7 +204,8 @@ fn a_flight_dropped_on_another_thread_is_parked_like_any_other() {
 
 #[test]
 fn a_flight_that_outlives_its_heap_gives_its_buffer_back() {
-    let (device, control) = LateDevice::new();
+    let _watch = device::watch();
+    let (device, control) = device::late();
     let heap = Heap::new(device, HeapOptions::new(64).granule_bytes(1).on_leak(|_| ())).unwrap();
     let stream = heap.new_stream().unwrap();
     let fly = || heap.alloc_slice::<u8>(8).unwrap().upload(heap.page_locked_slice(8).unwrap(), &stream).unwrap();
@@ -224,7 +226,8 @@ fn a_flight_that_outlives_its_heap_gives_its_buffer_back() {
 /// What a pending copy uses is neither freed nor used again, not even by the heap that the buffer came from.
 #[test]
 fn a_heap_that_goes_with_work_in_flight_leaks_its_operands_as_if_forgotten() {
-    let (device, control) = LateDevice::new();
+    let _watch = device::watch().leaks_on_purpose();
+    let (device, control) = device::late();
     let device = DeviceRef::new(device);
     let [going, staying] = [(); 2].map(|()| Heap::new(&device, HeapOptions::new(64).granule_bytes(1)).unwrap());
     let stream = device.new_stream().unwrap();

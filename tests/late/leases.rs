@@ -118,10 +118,7 @@ fn an_owned_lease_keeps_entry_cache_and_stream_on_any_thread() {
     drop((cache, stream));
     let late = rig.late.0.clone();
     let use_it = move |lease: OwnedLease<u8, DevBox<[u8]>>| {
-        let address = lease.view().device_address();
-        let (saw, seen) = std::sync::mpsc::channel();
-        let control = late.clone();
-        late.launch(lease.stream(), move || saw.send(control.read(address, 5)).unwrap());
+        let seen = late.reads(lease.stream(), lease.view().device_address(), 5);
         late.run_stream(lease.stream());
         seen.try_recv().unwrap()
     };
@@ -147,7 +144,7 @@ fn a_retired_entry_is_handed_out_after_its_last_lease_and_freed_after_its_stream
 
 #[test]
 fn a_forgotten_lease_keeps_its_entry_and_its_memory() {
-    let rig = Rig::with(hapax::HeapOptions::new(64).granule_bytes(1).on_leak(|_| ()));
+    let rig = Rig::leaking(64);
     let cache = cache(&rig, 16);
     cache.insert(1, rig.ready(&[1; 10])).unwrap().free_all().unwrap();
     std::mem::forget(cache.get(&1, &rig.a).unwrap().unwrap());

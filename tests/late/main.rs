@@ -1,7 +1,13 @@
 //! Work that runs as late as it can: copies in flight, stream notes, and memory that waits for its streams.
 //!
-//! On a `LateDevice` nothing runs before an event or a blocking copy demands it, so whatever hapax takes for over
+//! On a late device nothing runs before an event or a blocking copy demands it, so whatever hapax takes for over
 //! too early shows: in wrong bytes, or in the device's list of violations, which every test here ends with.
+
+/// Host memory; or CUDA's driver, in the package `cuda-suite`, which compiles these same files.
+#[allow(dead_code, unused_imports, reason = "each suite uses its part")]
+mod device {
+    include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/device/mod.rs"));
+}
 
 mod cache;
 mod drops;
@@ -12,8 +18,8 @@ mod reuse;
 mod streams;
 mod threads;
 
-use hapax::{DevBox, Heap, HeapOptions, LateControl, LateDevice, Ready, Stream};
-use std::sync::mpsc::{Receiver, channel};
+use device::{Control, Watch};
+use hapax::{DevBox, Heap, HeapOptions, Ready, Stream};
 
 /// A heap on a late device, and two streams.
 struct Rig {
@@ -21,10 +27,11 @@ struct Rig {
     a: Stream,
     b: Stream,
     late: Late,
+    _watch: Watch,
 }
 
 /// The device's other end. Dropped last, it asserts that no call broke the device's contract.
-struct Late(LateControl);
+struct Late(Control);
 
 impl Rig {
     fn new(limit_bytes: u64) -> Rig {
@@ -32,10 +39,20 @@ impl Rig {
     }
 
     fn with(options: HeapOptions) -> Rig {
-        let (device, control) = LateDevice::new();
+        Rig::watched(options, device::watch())
+    }
+
+    /// For a test that forgets something which owns memory; the heap does not print it.
+    fn leaking(limit_bytes: u64) -> Rig {
+        let options = HeapOptions::new(limit_bytes).granule_bytes(1).on_leak(|_| ());
+        Rig::watched(options, device::watch().leaks_on_purpose())
+    }
+
+    fn watched(options: HeapOptions, watch: Watch) -> Rig {
+        let (device, control) = device::late();
         let heap = Heap::new(device, options).unwrap();
         let [a, b] = [(); 2].map(|()| heap.new_stream().unwrap());
-        Rig { heap, a, b, late: Late(control) }
+        Rig { heap, a, b, late: Late(control), _watch: watch }
     }
 
     /// A handle whose contents are there already, and which no stream has used.
@@ -72,31 +89,10 @@ impl Drop for Rig {
     }
 }
 
-impl Late {
-    /// Queues a kernel that reads. What it saw when it ran comes out of the channel, if anybody listens.
-    fn reads(&self, stream: &Stream, address: u64, len: usize) -> Receiver<Vec<u8>> {
-        let (saw, seen) = channel();
-        let control = self.0.clone();
-        self.0.launch(stream, move || drop(saw.send(control.read(address, len))));
-        seen
-    }
-
-    /// Queues a kernel that writes.
-    fn writes(&self, stream: &Stream, address: u64, contents: &'static [u8]) {
-        let control = self.0.clone();
-        self.0.launch(stream, move || control.write(address, contents));
-    }
-
-    /// Queues a kernel that does nothing but stand in the way.
-    fn stands(&self, stream: &Stream) {
-        self.0.launch(stream, || ());
-    }
-}
-
 impl std::ops::Deref for Late {
-    type Target = LateControl;
+    type Target = Control;
 
-    fn deref(&self) -> &LateControl {
+    fn deref(&self) -> &Control {
         &self.0
     }
 }

@@ -1,7 +1,7 @@
 //! Readers run behind the last write, writers behind every reader, and the host waits for neither.
 
-use crate::{Rig, contents, lend, lend_mut};
-use hapax::{FaultDevice, Heap, HeapOptions, LateDevice, Removed, VramCache};
+use crate::{Rig, contents, device, lend, lend_mut};
+use hapax::{FaultDevice, Heap, HeapOptions, Removed, VramCache};
 
 #[test]
 fn a_reader_on_another_stream_runs_behind_a_pending_fill() {
@@ -128,7 +128,8 @@ fn a_revived_handle_is_ordered_behind_what_was_pending_when_it_left() {
 /// The calls by name, on a device that keeps a log.
 #[test]
 fn a_pending_write_costs_its_reader_one_wait_on_the_device_and_none_on_the_host() {
-    let (inner, late) = LateDevice::new();
+    let _watch = device::watch();
+    let (inner, late) = device::late();
     let (device, control) = FaultDevice::new(inner);
     let heap = Heap::new(device, HeapOptions::new(64).granule_bytes(1)).unwrap();
     let [a, b] = [(); 2].map(|()| heap.new_stream().unwrap());

@@ -1,7 +1,8 @@
 //! Streams themselves: more of them than note classes, and streams whose handles are gone before their work is.
 
+use crate::device::{self, Control, Watch};
 use crate::{Rig, contents, lend, lend_mut};
-use hapax::{FaultControl, FaultDevice, Freed, Heap, HeapOptions, LateControl, LateDevice, Stream};
+use hapax::{FaultControl, FaultDevice, Freed, Heap, HeapOptions, Stream};
 
 /// More than the 31 classes that a block's notes tell apart.
 const STREAMS: usize = 40;
@@ -113,10 +114,11 @@ fn a_reader_is_ordered_behind_a_writer_whose_stream_handle_is_gone() {
 }
 
 /// A device that keeps a log, with a heap on it.
-fn logged() -> (Heap, FaultControl, LateControl) {
-    let (inner, late) = LateDevice::new();
+fn logged() -> (Watch, Control, FaultControl, Heap) {
+    let watch = device::watch();
+    let (inner, late) = device::late();
     let (device, control) = FaultDevice::new(inner);
-    (Heap::new(device, HeapOptions::new(64).granule_bytes(1)).unwrap(), control, late)
+    (watch, late, control, Heap::new(device, HeapOptions::new(64).granule_bytes(1)).unwrap())
 }
 
 fn count(control: &FaultControl, call: &str) -> usize {
@@ -125,7 +127,7 @@ fn count(control: &FaultControl, call: &str) -> usize {
 
 #[test]
 fn a_stream_ends_once_its_handles_are_gone_and_its_work_is_over() {
-    let (heap, control, late) = logged();
+    let (_watch, late, control, heap) = logged();
     let stream = heap.new_stream().unwrap();
     let handle = heap.alloc_slice::<u8>(4).unwrap().zero(&stream).unwrap();
     handle.free().unwrap();
@@ -142,7 +144,7 @@ fn a_stream_ends_once_its_handles_are_gone_and_its_work_is_over() {
 }
 
 /// Marks every stream that is to end, lets the marks pass, and has the heap notice.
-fn let_streams_end(heap: &Heap, late: &LateControl) {
+fn let_streams_end(heap: &Heap, late: &Control) {
     heap.settle().unwrap();
     late.run_all();
     heap.settle().unwrap();
@@ -150,7 +152,7 @@ fn let_streams_end(heap: &Heap, late: &LateControl) {
 
 #[test]
 fn streams_that_come_and_go_do_not_pile_up() {
-    let (heap, control, late) = logged();
+    let (_watch, late, control, heap) = logged();
     for _ in 0..200 {
         let stream = heap.new_stream().unwrap();
         heap.alloc_slice::<u8>(8).unwrap().zero(&stream).unwrap().free().unwrap();

@@ -1,6 +1,12 @@
 //! The cache against its specification: random calls on small budgets, done to a `VramCache` and to a slow oracle,
 //! compared after each. The oracle is `oracle.rs`; what is compared stands in `run.rs`.
 
+/// Host memory; or CUDA's driver, in the package `cuda-suite`, which compiles these same files.
+#[allow(dead_code, unused_imports, reason = "each suite uses its part")]
+mod device {
+    include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/device/mod.rs"));
+}
+
 mod oracle;
 mod run;
 mod steps;
@@ -13,9 +19,9 @@ use run::run;
 use steps::{Setup, Step};
 
 /// `PROPTEST_CASES` raises it.
-const CASES: u32 = 1000;
+const CASES: u32 = device::MODEL_CASES;
 /// Of each long run; there are two.
-const STEPS: usize = 52_000;
+const STEPS: usize = device::MODEL_STEPS;
 
 proptest! {
     #![proptest_config(ProptestConfig {
@@ -35,7 +41,7 @@ proptest! {
 
 /// One cache all the way, so that what drifts slowly shows; the same steps in every run.
 #[test]
-fn a_hundred_thousand_steps_on_one_cache_do_not_drift() {
+fn a_long_run_on_one_cache_does_not_drift() {
     let roomy = Setup { granule_bytes: 1, budget_bytes: 48, max_entries: None };
     let narrow = Setup { granule_bytes: 4, budget_bytes: 60, max_entries: Some(5) };
     for (setup, seed) in [(roomy, 1), (narrow, 2)] {

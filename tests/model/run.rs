@@ -1,10 +1,11 @@
 //! A cache beside its oracle: every step is done to both, and everything that can be seen must be the same.
 
+use crate::device;
 use crate::oracle::{Figures, Found, Left, Oracle, Refusal, Row, Took};
 use crate::steps::{LIMIT_BYTES, Setup, Step, Then};
 use hapax::{
-    CacheOptions, DevBox, Error, Evicted, Evictions, Heap, HeapOptions, HostDevice, Lease, Lookup, Removed,
-    Reservation, Returned, Stream, TryLookup, Vacancy, VramCache,
+    CacheOptions, DevBox, Error, Evicted, Evictions, Heap, HeapOptions, Lease, Lookup, Removed, Reservation, Returned,
+    Stream, TryLookup, Vacancy, VramCache,
 };
 
 type Cache = VramCache<u32, [u8]>;
@@ -16,7 +17,8 @@ const MOST_SPARE: usize = 4;
 /// Runs the steps, ends the cache, and frees every byte. The figures are those before the end.
 pub fn run(setup: &Setup, steps: impl IntoIterator<Item = Step>) -> Figures {
     let Setup { granule_bytes, budget_bytes, max_entries } = *setup;
-    let heap = Heap::new(HostDevice::new(), HeapOptions::new(LIMIT_BYTES).granule_bytes(granule_bytes)).unwrap();
+    let _watch = device::watch();
+    let heap = Heap::new(device::open(), HeapOptions::new(LIMIT_BYTES).granule_bytes(granule_bytes)).unwrap();
     let stream = heap.new_stream().unwrap();
     let mut options = CacheOptions::new(budget_bytes);
     if let Some(entries) = max_entries {
@@ -42,6 +44,7 @@ pub fn run(setup: &Setup, steps: impl IntoIterator<Item = Step>) -> Figures {
     let figures = pair.oracle.figures();
     let expected = pair.end();
     assert_eq!(read_all(cache.into_handles()), expected);
+    heap.settle().unwrap();
     assert_eq!((heap.ledger().live_bytes, heap.ledger().live_blocks), (0, 0));
     heap.close().unwrap();
     figures
@@ -284,7 +287,7 @@ impl<'c> Pair<'c> {
         }
     }
 
-    /// On the host this is reserve, free what left, and commit.
+    /// To the books this is reserve, free what left, and commit.
     fn fill(&mut self, key: u32, vacancy: Vacancy<'c, u32, Value>, bytes: usize, cost_ns: u64) -> Option<Filler<'c>> {
         let contents = self.new_contents(bytes);
         match (vacancy.cost_ns(cost_ns).fill_from(&contents), self.oracle.reserve(key, bytes)) {
@@ -387,7 +390,12 @@ impl<'c> Pair<'c> {
         let lens: Vec<usize> = self.held().map(<[u8]>::len).collect();
         assert_eq!(ledger.live_bytes, lens.iter().map(|&len| self.oracle.charge(len)).sum());
         assert_eq!(ledger.live_blocks, lens.iter().filter(|&&len| len > 0).count() as u64);
-        assert_eq!(ledger.freeing_bytes, 0);
+        if device::SYNCHRONOUS {
+            assert_eq!(ledger.freeing_bytes, 0);
+        } else if ledger.freeing_bytes > LIMIT_BYTES / 2 {
+            // The oracle knows no memory that is still in use by a stream, so there is always enough of the other.
+            self.cache.heap().settle().unwrap();
+        }
     }
 
     /// Ends leases and vacancies, frees what was given back, and returns what the cache must still hold.

@@ -5,6 +5,7 @@
 use crate::api;
 use crate::api::entry;
 use crate::code::Code;
+use crate::model::clock::Epoch;
 use crate::settings::Settings;
 use std::ffi::{CStr, c_char, c_int};
 
@@ -111,6 +112,18 @@ extern "C" fn cuda_standin_run(count: u64) -> u64 {
     let ran = entry::model().run_some(count);
     api::start_host_functions();
     ran
+}
+
+/// Runs what a stream holds, and what that waits for, as far as no host function is in the way; the host learns
+/// nothing of it. -1: no such stream.
+#[unsafe(no_mangle)]
+extern "C" fn cuda_standin_run_stream(stream: u64) -> c_int {
+    let mut model = entry::model();
+    let Some(number) = model.streams.get(&stream).map(|stream| stream.last) else { return REFUSED };
+    model.run_until(Epoch { stream, number });
+    drop(model);
+    api::start_host_functions();
+    0
 }
 
 /// Copies device or page-locked memory as it is now, ordered with nothing. -1: no such memory.

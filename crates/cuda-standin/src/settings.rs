@@ -11,7 +11,8 @@ pub enum Mode {
     Plain,
     /// This many driver calls later, or when a wait demands it.
     Late(u32),
-    /// Only when a wait demands it. A query runs one operation and says how things stood before.
+    /// Only when a wait demands it. A query runs one operation and says how things stood before, unless the setting
+    /// `query` says that it runs none.
     Lazy,
 }
 
@@ -47,6 +48,8 @@ pub(crate) struct Settings {
     pub personality: Personality,
     pub guard: bool,
     pub strict_free: bool,
+    /// A query of lazy work makes one step.
+    pub query_runs: bool,
     pub pools: bool,
     pub abort: bool,
     pub report: bool,
@@ -67,6 +70,7 @@ impl Default for Settings {
             personality: Personality::Gpu,
             guard: true,
             strict_free: false,
+            query_runs: true,
             pools: true,
             abort: false,
             report: false,
@@ -99,6 +103,7 @@ impl Settings {
             "pageable" => self.pageable = choose(value, &[("late", Pageable::Late), ("staged", Pageable::Staged)])?,
             "driver" => self.personality = value.parse()?,
             "guard" => self.guard = switch(value)?,
+            "query" => self.query_runs = choose(value, &[("runs", true), ("only-asks", false)])?,
             "free" => self.strict_free = choose(value, &[("strict", true), ("syncs", false)])?,
             "pools" => self.pools = switch(value)?,
             "abort" => self.abort = switch(value)?,
@@ -221,12 +226,12 @@ mod tests {
     #[test]
     fn every_setting_reads_back_what_was_written() {
         let mut settings = Settings::default();
-        for pair in ["mode=late:7", "vram=1024", "devices=3", "driver=no-device", "compute=8.6", "pageable=staged"] {
+        for pair in ["mode=late:7", "vram=1024", "devices=3", "driver=no-device", "compute=8.6", "query=only-asks"] {
             settings.set(pair).unwrap();
         }
         settings.set("uuid.1=00112233-4455-6677-8899-aabbccddeeff").unwrap();
         assert_eq!((settings.mode, settings.vram_bytes, settings.devices), (Mode::Late(7), 1024, 3));
-        assert_eq!((settings.init(), settings.compute), (Code::NO_DEVICE, (8, 6)));
+        assert_eq!((settings.init(), settings.compute, settings.query_runs), (Code::NO_DEVICE, (8, 6), false));
         assert_eq!((settings.uuid(1)[0], settings.uuid(1)[15]), (0, 0xff));
         assert_eq!(&settings.uuid(2), b"cuda-standin 002");
     }

@@ -4,7 +4,9 @@
 use cuda_standin::{Code, Driver, Mode, Session};
 use cudarc::driver::result::stream::{begin_capture, end_capture};
 use cudarc::driver::sys::CUstreamCaptureMode;
-use hapax::{CudaDevice, DevBox, DeviceRef, Error, Freed, Heap, HeapOptions, Landed, Lookup, Removed, VramCache};
+use hapax::{
+    CudaDevice, DevBox, DeviceRef, Error, FaultDevice, Freed, Heap, HeapOptions, Landed, Lookup, Removed, VramCache,
+};
 
 const MODES: [Mode; 4] = [Mode::Plain, Mode::Late(1), Mode::Late(20), Mode::Lazy];
 
@@ -198,6 +200,29 @@ fn every_driver_call_of_a_session_may_fail_once() {
         }
         heap.close().unwrap();
     }
+}
+
+/// A device in front of another must pass the question on.
+#[test]
+fn a_capture_is_seen_through_a_device_that_fails() {
+    in_every_mode(|_, _| {
+        let (device, control) = FaultDevice::new(CudaDevice::open(0).unwrap());
+        let heap = Heap::new(device, HeapOptions::new(1 << 16)).unwrap();
+        let stream = heap.new_stream().unwrap();
+        let handle = heap.alloc_slice(3).unwrap().upload_from(b"abc").unwrap();
+        let raw = std::ptr::with_exposed_provenance_mut(stream.raw().0 as usize);
+        let calls = control.calls();
+        // SAFETY: the stream is alive, and its context is bound to this thread by the calls above.
+        unsafe { begin_capture(raw, CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL) }.unwrap();
+        assert_eq!(handle.on(&stream).map(drop).unwrap_err(), Error::StreamCapturing);
+        assert_eq!(control.calls(), calls, "it is none that a plan counts");
+        // SAFETY: the capture was begun above, on this thread.
+        let graph = unsafe { end_capture(raw) }.unwrap();
+        // SAFETY: the graph is ours and was never instantiated.
+        unsafe { cudarc::driver::result::graph::destroy(graph) }.unwrap();
+        handle.free().unwrap();
+        heap.close().unwrap();
+    });
 }
 
 /// What is captured runs later, and again, when the memory may be another's.

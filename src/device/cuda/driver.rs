@@ -6,7 +6,7 @@
 #![expect(unsafe_code, reason = "loads and calls foreign functions")]
 
 use crate::device::{DeviceError, Fault};
-use cudarc::driver::sys::{CUcontext, CUdevice, CUdeviceptr, CUevent, CUstream, CUuuid};
+use cudarc::driver::sys::{CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUmodule, CUstream, CUuuid};
 use libloading::Library;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::OnceLock;
@@ -91,10 +91,12 @@ functions! {
     device_total_bytes = "cuDeviceTotalMem_v2"(*mut usize, CUdevice);
     device_attribute = "cuDeviceGetAttribute"(*mut c_int, c_int, CUdevice);
     context_retain = "cuDevicePrimaryCtxRetain"(*mut CUcontext, CUdevice);
+    context_release = "cuDevicePrimaryCtxRelease_v2"(CUdevice);
     context_bind = "cuCtxSetCurrent"(CUcontext);
     memory_info = "cuMemGetInfo_v2"(*mut usize, *mut usize);
     alloc = "cuMemAlloc_v2"(*mut CUdeviceptr, usize);
     free = "cuMemFree_v2"(CUdeviceptr);
+    free_on = "cuMemFreeAsync"(CUdeviceptr, CUstream);
     alloc_host = "cuMemHostAlloc"(*mut *mut c_void, usize, c_uint);
     free_host = "cuMemFreeHost"(*mut c_void);
     stream_create = "cuStreamCreate"(*mut CUstream, c_uint);
@@ -110,6 +112,13 @@ functions! {
     copy_in = "cuMemcpyHtoDAsync_v2"(CUdeviceptr, *const c_void, usize, CUstream);
     copy_out = "cuMemcpyDtoHAsync_v2"(*mut c_void, CUdeviceptr, usize, CUstream);
     fill_bytes = "cuMemsetD8Async"(CUdeviceptr, u8, usize, CUstream);
+    module_load = "cuModuleLoadData"(*mut CUmodule, *const c_void);
+    module_unload = "cuModuleUnload"(CUmodule);
+    module_function = "cuModuleGetFunction"(*mut CUfunction, CUmodule, *const c_char);
+    function_set = "cuFuncSetAttribute"(CUfunction, c_int, c_int);
+    launch = "cuLaunchKernel"(
+        CUfunction, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, CUstream, *mut *mut c_void, *mut *mut c_void,
+    );
 }
 
 /// The driver of this process: loaded once, and asked each time whether it works. A failure is not remembered.

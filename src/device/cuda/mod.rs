@@ -2,11 +2,15 @@
 #![expect(unsafe_code, reason = "calls the CUDA driver with what the device trait vouches for")]
 
 pub(crate) mod driver;
+pub(crate) mod interop;
 
 use crate::device::cuda::driver::{CudaAbsent, Functions, driver, no_device};
-use crate::device::{Device, DeviceError, Fault, MemoryInfo, RawEvent, RawStream};
-use cudarc::driver::sys::{CUcontext, CUdevice, CUevent, CUstream, CUuuid};
-use std::ffi::{CStr, c_char, c_int};
+use crate::device::{
+    Device, DeviceError, Fault, ForeignAllocator, LaunchShape, MemoryInfo, RawContext, RawEvent, RawFunction,
+    RawModule, RawStream,
+};
+use cudarc::driver::sys::{CUcontext, CUdevice, CUevent, CUfunction, CUmodule, CUstream, CUuuid};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt;
 use std::ptr::NonNull;
 
@@ -27,8 +31,8 @@ pub struct CudaInfo {
 }
 
 /// An NVIDIA card, in its primary context, which is shared with everybody else in the process who uses
-/// the runtime or cudarc. The context stays for the life of the process: to release it may wait, and a device may
-/// go with the drop of a handle.
+/// the runtime or cudarc. [`DeviceRef::close`](crate::DeviceRef::close) gives up its share of the context; without it the share
+/// stays for the life of the process, since to release it may wait, and a device may go with the drop of a handle.
 ///
 /// ```no_run
 /// use hapax::{CudaDevice, Heap, HeapOptions};
@@ -40,6 +44,7 @@ pub struct CudaInfo {
 /// ```
 pub struct CudaDevice {
     driver: &'static Functions,
+    device: CUdevice,
     context: CUcontext,
     info: CudaInfo,
 }
@@ -104,12 +109,12 @@ impl CudaDevice {
         // SAFETY: the device is the driver's own and the pointer writable.
         let code = unsafe { (driver.context_retain)(&mut context, device) };
         driver.check("cuDevicePrimaryCtxRetain", code).map_err(broken)?;
-        Ok(CudaDevice { driver, context, info })
+        Ok(CudaDevice { driver, device, context, info })
     }
 
     /// Binds the context to the calling thread: what every call does first.
     fn bound(&self) -> Result<&'static Functions, DeviceError> {
-        // SAFETY: the context was retained and is never released.
+        // SAFETY: the context was retained, and nobody calls a device that was closed.
         let code = unsafe { (self.driver.context_bind)(self.context) };
         self.driver.check("cuCtxSetCurrent", code).map(|()| self.driver)
     }
@@ -293,6 +298,100 @@ unsafe impl Device for CudaDevice {
         let code = unsafe { (driver.fill_bytes)(at, 0, bytes, stream_of(stream)) };
         driver.check("cuMemsetD8Async", code)
     }
+
+    fn context(&self) -> Option<RawContext> {
+        Some(RawContext(self.context.expose_provenance() as u64))
+    }
+
+    unsafe fn load_module(&self, image: &[u8]) -> Result<RawModule, DeviceError> {
+        let driver = self.bound()?;
+        let mut module = std::ptr::null_mut();
+        // SAFETY: the caller vouches that the driver will find the image's end by itself; the pointer is writable.
+        let code = unsafe { (driver.module_load)(&mut module, image.as_ptr().cast()) };
+        driver.check("cuModuleLoadData", code)?;
+        Ok(RawModule(module.expose_provenance() as u64))
+    }
+
+    unsafe fn unload_module(&self, module: RawModule) -> Result<(), DeviceError> {
+        let driver = self.bound()?;
+        // SAFETY: the caller vouches that the module is loaded and none of its kernels pending.
+        let code = unsafe { (driver.module_unload)(module_of(module)) };
+        driver.check("cuModuleUnload", code)
+    }
+
+    unsafe fn module_function(&self, module: RawModule, name: &CStr) -> Result<RawFunction, DeviceError> {
+        let driver = self.bound()?;
+        let mut function = std::ptr::null_mut();
+        // SAFETY: the caller vouches for the module; the name ends with 0, and the pointer is writable.
+        let code = unsafe { (driver.module_function)(&mut function, module_of(module), name.as_ptr()) };
+        driver.check("cuModuleGetFunction", code)?;
+        Ok(RawFunction(function.expose_provenance() as u64))
+    }
+
+    unsafe fn allow_shared_bytes(&self, function: RawFunction, bytes: u32) -> Result<(), DeviceError> {
+        const MAX_DYNAMIC_SHARED_BYTES: c_int = 8;
+        let driver = self.bound()?;
+        let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
+        // SAFETY: the caller vouches for the function.
+        let code = unsafe { (driver.function_set)(function_of(function), MAX_DYNAMIC_SHARED_BYTES, bytes) };
+        driver.check("cuFuncSetAttribute", code)
+    }
+
+    unsafe fn launch(
+        &self,
+        function: RawFunction,
+        shape: LaunchShape,
+        stream: RawStream,
+        arguments: &mut [*mut c_void],
+    ) -> Result<(), DeviceError> {
+        let driver = self.bound()?;
+        let LaunchShape { grid, block, shared_bytes } = shape;
+        let (function, stream) = (function_of(function), stream_of(stream));
+        // SAFETY: the caller vouches for function, stream and arguments; the last pointer may be null beside them.
+        let code = unsafe {
+            (driver.launch)(
+                function,
+                grid[0],
+                grid[1],
+                grid[2],
+                block[0],
+                block[1],
+                block[2],
+                shared_bytes,
+                stream,
+                arguments.as_mut_ptr(),
+                std::ptr::null_mut(),
+            )
+        };
+        driver.check("cuLaunchKernel", code)
+    }
+
+    unsafe fn free_foreign(
+        &self,
+        address: u64,
+        allocator: ForeignAllocator,
+        stream: RawStream,
+    ) -> Result<(), DeviceError> {
+        let driver = self.bound()?;
+        match allocator {
+            ForeignAllocator::Plain => {
+                // SAFETY: the caller hands back, once, what cuMemAlloc gave, and nothing uses it.
+                let code = unsafe { (driver.free)(address) };
+                driver.check("cuMemFree", code)
+            }
+            ForeignAllocator::StreamOrdered => {
+                // SAFETY: as above, of cuMemAllocAsync; the caller vouches for the stream.
+                let code = unsafe { (driver.free_on)(address, stream_of(stream)) };
+                driver.check("cuMemFreeAsync", code)
+            }
+        }
+    }
+
+    unsafe fn close(&self) -> Result<(), DeviceError> {
+        // SAFETY: the caller vouches that nothing of the device is left; the context was retained once.
+        let code = unsafe { (self.driver.context_release)(self.device) };
+        self.driver.check("cuDevicePrimaryCtxRelease", code)
+    }
 }
 
 impl CudaDevice {
@@ -359,6 +458,14 @@ fn broken(error: DeviceError) -> CudaAbsent {
 
 fn stream_of(stream: RawStream) -> CUstream {
     std::ptr::with_exposed_provenance_mut(stream.0 as usize)
+}
+
+fn module_of(module: RawModule) -> CUmodule {
+    std::ptr::with_exposed_provenance_mut(module.0 as usize)
+}
+
+fn function_of(function: RawFunction) -> CUfunction {
+    std::ptr::with_exposed_provenance_mut(function.0 as usize)
 }
 
 fn event_of(event: RawEvent) -> CUevent {

@@ -182,16 +182,20 @@ impl Call {
         for (mark, clock) in marks {
             self.wait(mark, &clock)?;
         }
+        if let Some(context) = self.contexts.get_mut(&context) {
+            let gone = std::mem::take(&mut context.gone);
+            self.host_learns(&gone);
+        }
         self.lost_code(context).map_or(Ok(()), Err)
     }
 
-    /// Says whether `epoch` is over; lazy work then makes one step.
+    /// Says whether `epoch` is over; lazy work then makes one step, so that a program which polls gets on.
     pub fn query(&mut self, epoch: Epoch, clock: &Clock) -> Result<(), Code> {
         if self.is_over(epoch) {
             self.host_learns_of(epoch, clock);
             return Ok(());
         }
-        if self.settings.mode == Mode::Lazy {
+        if self.settings.mode == Mode::Lazy && self.settings.query_runs {
             self.run_one_towards(epoch);
         }
         Err(Code::NOT_READY)

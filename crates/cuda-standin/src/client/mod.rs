@@ -82,6 +82,7 @@ functions! {
     fail: c"cuda_standin_fail" unsafe extern "C" fn(*const c_char, u64, u32, c_int);
     lose_device: c"cuda_standin_lose_device" extern "C" fn(u32, u32);
     run: c"cuda_standin_run" extern "C" fn(u64) -> u64;
+    run_stream: c"cuda_standin_run_stream" extern "C" fn(u64) -> c_int;
     peek: c"cuda_standin_peek" unsafe extern "C" fn(u64, *mut u8, usize) -> c_int;
     host_access: c"cuda_standin_host_access" extern "C" fn(u64, u64, c_int);
     host_freed: c"cuda_standin_host_freed" extern "C" fn(u64, u64);
@@ -194,6 +195,16 @@ impl Control {
     /// Runs up to `count` operations that can run, in order of submission, and returns how many did.
     pub fn run(self, count: u64) -> u64 {
         (self.0.run)(count)
+    }
+
+    /// Runs what the stream of this handle holds now, and what that waits for. The program learns nothing of it: to it
+    /// the work is as pending as before.
+    ///
+    /// # Panics
+    /// There is no such stream.
+    pub fn run_stream(self, stream: u64) {
+        let done = (self.0.run_stream)(stream);
+        assert_eq!(done, 0, "{stream:#x} is no stream");
     }
 
     /// What went wrong since the last reset, in order.

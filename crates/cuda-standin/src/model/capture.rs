@@ -268,7 +268,7 @@ impl Model {
         if let Some(queue) = self.streams.get_mut(&stream) {
             queue.destroyed = true;
             if queue.queue.is_empty() && !queue.busy {
-                self.streams.remove(&stream);
+                self.stream_is_gone(stream);
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::code::Code;
 use crate::model::Model;
-use crate::model::clock::Epoch;
+use crate::model::clock::{Clock, Epoch};
 use crate::model::queue::{Kind, Stream};
 use std::collections::BTreeMap;
 
@@ -24,6 +24,8 @@ pub struct Context {
     pub cache_config: u32,
     pub limits: BTreeMap<u32, usize>,
     pub lost: Option<Lost>,
+    /// What streams that are gone have done, as far as the host does not know it.
+    pub gone: Clock,
     pub legacy: u64,
     per_thread: BTreeMap<u64, u64>,
 }
@@ -58,6 +60,7 @@ impl Model {
             cache_config: 0,
             limits: BTreeMap::new(),
             lost: None,
+            gone: Clock::default(),
             legacy,
             per_thread: BTreeMap::new(),
         };
@@ -147,6 +150,16 @@ impl Model {
     pub fn context_marks(&self, context: u64) -> Vec<Epoch> {
         let own = self.streams.iter().filter(|(_, stream)| stream.context == context && stream.last > 0);
         own.map(|(&stream, queue)| Epoch { stream, number: queue.last }).collect()
+    }
+
+    /// A stream that takes no more work has done all it had. Who waits for its context learns of that.
+    pub fn stream_is_gone(&mut self, stream: u64) {
+        let done = self.clock_of(stream);
+        let Some(stream) = self.streams.remove(&stream) else { return };
+        if let Some(context) = self.contexts.get_mut(&stream.context) {
+            context.gone.join(&done);
+            context.gone.without(&self.host_clock);
+        }
     }
 
     pub fn lost_code(&self, context: u64) -> Option<Code> {

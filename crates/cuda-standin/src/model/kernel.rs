@@ -156,7 +156,9 @@ impl Image {
         }
         let text = without_comments(text);
         let kernels = text.split(".entry").skip(1).filter_map(ptx_entry).collect();
-        let globals = text.split(".global").skip(1).filter_map(ptx_global).collect();
+        // A directive stands alone; in `st.global.u32` the word is a part of an instruction.
+        let directives = text.match_indices(".global").filter(|(at, _)| !text[..*at].ends_with(is_of_a_name));
+        let globals = directives.filter_map(|(at, word)| ptx_global(&text[at + word.len()..])).collect();
         Ok(Image { kernels, globals })
     }
 
@@ -243,7 +245,7 @@ mod tests {
                 .param .f32 saxpy_param_1,
                 .param .u64 .ptr .align 1 saxpy_param_2,
                 .param .u64 saxpy_param_3
-            ) { ret; }
+            ) { cvta.to.global.u64 %rd1, %rd1; st.global.u32 [%rd1], %r1; ret; }
             .visible .entry spin ( .param .u64 n ) { ret; }";
         let image = Image::from_text(ptx).unwrap();
         let kernels = [("saxpy".to_owned(), Some(vec![4, 4, 8, 8])), ("spin".to_owned(), Some(vec![8]))];

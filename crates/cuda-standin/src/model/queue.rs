@@ -249,7 +249,7 @@ impl Model {
         let Some(stream) = self.streams.get_mut(&epoch.stream) else { return };
         stream.done = epoch.number;
         if stream.destroyed && stream.queue.is_empty() {
-            self.streams.remove(&epoch.stream);
+            self.stream_is_gone(epoch.stream);
         }
     }
 

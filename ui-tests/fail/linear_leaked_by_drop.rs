@@ -1,0 +1,11 @@
+// expect: E0308
+// A drop frees the memory and gives no proof: the end of a handle is written out.
+use hapax::{Error, Heap, HeapOptions, HostDevice, linear};
+
+fn main() -> Result<(), Error> {
+    let heap = Heap::new(HostDevice::new(), HeapOptions::new(1 << 20))?;
+    linear::scope(heap.alloc_slice::<u8>(4)?, |handle| {
+        (drop(handle), ())
+    });
+    Ok(())
+}

@@ -1,0 +1,11 @@
+// expect: E0308
+// `let _` spends nothing.
+use hapax::{Error, Heap, HeapOptions, HostDevice, linear};
+
+fn main() -> Result<(), Error> {
+    let heap = Heap::new(HostDevice::new(), HeapOptions::new(1 << 20))?;
+    linear::scope(heap.alloc_slice::<u8>(4)?, |handle| {
+        ({ let _ = handle; }, ())
+    });
+    Ok(())
+}
