@@ -5,8 +5,9 @@ mod rig;
 
 use cuda_standin::{Code, Mode};
 use cudarc::driver::CudaContext;
-use hapax::{CudaDevice, DeviceRef, Error, Freed};
-use rig::{begin, heap};
+use cudarc::driver::sys::CUstreamCaptureMode;
+use hapax::{CudaDevice, DeviceRef, Error, Freed, Heap, HeapOptions};
+use rig::{begin, heap, in_every_mode};
 
 /// cudarc would make an enum of it that has no such value.
 #[test]
@@ -106,4 +107,30 @@ fn cudarcs_hidden_errors_are_asked_for_before_memory_changes_hands() {
     heap.close().unwrap();
     device.close().unwrap();
     assert_eq!(session.violations(), Vec::<String>::new());
+}
+
+/// CUDA forbids allocations, frees and questions to events while a thread captures. None of ours touches the captured stream.
+#[test]
+fn a_capture_on_the_same_thread_forbids_no_memory() {
+    use CUstreamCaptureMode::{CU_STREAM_CAPTURE_MODE_GLOBAL, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL};
+    in_every_mode(|_, device| {
+        for mode in [CU_STREAM_CAPTURE_MODE_GLOBAL, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL] {
+            let theirs = CudaContext::new(0).unwrap().new_stream().unwrap();
+            theirs.begin_capture(mode).unwrap();
+            let heap = Heap::new(device, HeapOptions::new(1 << 20).slab_bytes(4096)).unwrap();
+            let stream = heap.new_stream().unwrap();
+            let module = heap.load_module(rig::PTX.as_bytes()).unwrap();
+            let handle = heap.alloc_slice(5000).unwrap().upload_from(&[7u8; 5000]).unwrap();
+            let mut back = [0; 5000];
+            handle.on(&stream).unwrap().download_to(&mut back).unwrap();
+            assert_eq!(back, [7; 5000]);
+            drop((handle, module));
+            heap.settle().unwrap();
+            heap.close().unwrap();
+            // SAFETY: the capture was begun above, on this thread.
+            let graph = unsafe { cudarc::driver::result::stream::end_capture(theirs.cu_stream()) };
+            // SAFETY: the graph is ours and was never instantiated.
+            unsafe { cudarc::driver::result::graph::destroy(graph.expect("the capture is whole")) }.unwrap();
+        }
+    });
 }

@@ -18,7 +18,9 @@ fn plant(bug: Bug, expected: &str, run: impl Fn(&Session, &Heap)) {
     for planted in [Bug::None, bug] {
         let session = begin(Mode::Lazy);
         let device = DeviceRef::new(Buggy::new(CudaDevice::open(0).unwrap(), planted));
-        let options = HeapOptions::new(1 << 20).slab_bytes(1 << 14).on_leak(|_| {});
+        let options = HeapOptions::new(1 << 20).slab_bytes(1 << 14).staging_bytes(8192).on_leak(|_| {});
+        // Copies that are staged are never left to the driver.
+        let options = if bug == Bug::NoSynchronise { options.staging_bytes(0) } else { options };
         let heap = Heap::new(&device, options).unwrap();
         run(&session, &heap);
         let closed = heap.close();
@@ -167,7 +169,9 @@ fn a_free_on_a_dead_device_is_caught() {
     for planted in [Bug::None, Bug::ForgetsLoss] {
         let session = begin(Mode::Lazy);
         let device = DeviceRef::new(Buggy::new(CudaDevice::open(0).unwrap(), planted));
-        let heap = Heap::new(&device, HeapOptions::new(1 << 20).slab_bytes(1 << 14)).unwrap();
+        // Unstaged: a staged copy that cannot be waited for tells hapax of the loss by itself.
+        let options = HeapOptions::new(1 << 20).slab_bytes(1 << 14).staging_bytes(0);
+        let heap = Heap::new(&device, options).unwrap();
         let handle = heap.alloc_slice(64).unwrap().upload_from(&[1u8; 64]).unwrap();
         session.lose_device(0, Code::ILLEGAL_ADDRESS);
         handle.download_to(&mut [0; 64]).unwrap_err();
@@ -192,6 +196,14 @@ fn a_pageable_copy_that_is_used_before_it_is_over_is_caught() {
         heap.new_stream().unwrap().synchronize().unwrap();
         drop(handle);
         session.run(100);
+    });
+}
+
+#[test]
+fn a_staging_chunk_that_is_refilled_before_its_copy_ran_is_caught() {
+    plant(Bug::EventsPassAtOnce, "host access", |_, heap| {
+        drop(heap.alloc_slice(40_000).unwrap().upload_from(&[3u8; 40_000]).unwrap());
+        heap.new_stream().unwrap().synchronize().unwrap();
     });
 }
 
