@@ -12,7 +12,9 @@ fn hapax_type_checks_beside_a_crate_that_links_the_driver() {
     check.args(["check", "--offline", "--locked", "--workspace", "--quiet"]).current_dir(&workspace);
     check.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("dynamic-linking"));
     // The flags of this build are not that one's, and no toolkit must be needed.
-    for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CUDA_HOME", "CUDA_PATH", "CUDA_ROOT", "CUDA_TOOLKIT_ROOT_DIR"] {
+    for variable in
+        ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CUDA_HOME", "CUDA_PATH", "CUDA_ROOT", "CUDA_TOOLKIT_ROOT_DIR"]
+    {
         check.env_remove(variable);
     }
     let output = check.output().expect("cargo starts");
