@@ -2,9 +2,9 @@
 //! much room each takes. Nothing here runs, apart from the test that compares sizes.
 
 use hapax::{
-    Cache, DevBox, DeviceRef, Error, Evicted, Evictions, Exported, Filled, Freed, Heap, InFlight, Landed, Lease,
-    Lookup, OwnedLease, PageLocked, Ready, Removed, Reservation, Returned, Stream, TryLookup, Uninit, Vacancy, View,
-    ViewMut, VramCache,
+    Cache, DevBox, DeviceRef, Error, Evicted, Evictions, Exported, Filled, Freed, Function, Heap, InFlight, Landed,
+    Lease, Lookup, Module, ModuleView, OwnedLease, PageLocked, Ready, Removed, Reservation, Returned, Stream,
+    TryLookup, Uninit, Vacancy, View, ViewMut, VramCache,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
@@ -25,6 +25,10 @@ mod crosses_threads {
     assert_impl_all!(Landed<[u8]>: Send, Sync);
     assert_impl_all!(Exported<[u8]>: Send, Sync);
     assert_impl_all!(PageLocked<[u8]>: Send, Sync);
+    assert_impl_all!(Module: Send, Sync);
+    assert_impl_all!(Module<Evicted>: Send, Sync);
+    assert_impl_all!(ModuleView<'static>: Send, Sync, Copy);
+    assert_impl_all!(Function<'static>: Send, Sync, Copy);
     assert_impl_all!(View<'static, [u8]>: Send, Sync);
     assert_impl_all!(ViewMut<'static, [u8]>: Send, Sync);
 
@@ -34,6 +38,7 @@ mod crosses_threads {
 
     assert_impl_all!(VramCache<Key, [u8]>: Send, Sync);
     assert_impl_all!(Cache<Key, Bundle>: Send, Sync);
+    assert_impl_all!(Cache<Key, (Module, Value)>: Send, Sync);
     assert_impl_all!(Lease<'static, Key, Value>: Send, Sync);
     assert_impl_all!(OwnedLease<Key, Value>: Send, Sync);
     assert_impl_all!(Lease<'static, Key, Bundle>: Send, Sync);

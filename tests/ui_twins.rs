@@ -81,6 +81,8 @@ twins! {
     ignored_returned
     insert_of_uninit
     insert_while_in_flight
+    kernel_outlives_its_module
+    launch_without_unsafe
     lease_in_a_spawned_thread
     lease_outlives_its_cache
     linear_cloned_proof
@@ -106,6 +108,7 @@ twins! {
     linear_wrong_brand
     move_out_of_a_lease
     mutable_view_beside_a_shared_one
+    number_as_kernel_memory
     parent_view_beside_its_slice
     read_of_uninit
     read_while_in_flight

@@ -45,6 +45,7 @@ struct State {
     /// By the call's number, counted from 1.
     planned: BTreeMap<u64, Fault>,
     most_live_bytes: Option<u64>,
+    refuse_page_locked: bool,
     lost: bool,
     inner_is_lost: bool,
     calls_after_loss: u64,
@@ -97,11 +98,17 @@ impl FaultControl {
         self.0.lock().most_live_bytes = Some(bytes);
     }
 
+    /// Fails each `alloc_page_locked` with [`Fault::OutOfMemory`], until told otherwise.
+    pub fn refuse_page_locked(&self, refuse: bool) {
+        self.0.lock().refuse_page_locked = refuse;
+    }
+
     /// Forgets what is planned. A lost device stays lost.
     pub fn disarm(&self) {
         let mut state = self.0.lock();
         state.planned.clear();
         state.most_live_bytes = None;
+        state.refuse_page_locked = false;
     }
 
     /// Calls made so far, failed ones too. The device's name, context and two constants are none, nor is whether a stream is captured.
@@ -250,6 +257,9 @@ unsafe impl<D: Device> Device for FaultDevice<D> {
 
     fn alloc_page_locked(&self, bytes: usize) -> Result<NonNull<u8>, DeviceError> {
         self.pass_held("alloc_page_locked", |inner, state| {
+            if state.refuse_page_locked {
+                return Err(told_to_fail("alloc_page_locked", Fault::OutOfMemory));
+            }
             let buffer = inner.alloc_page_locked(bytes)?;
             state.page_locked.insert(buffer.as_ptr().expose_provenance() as u64, bytes);
             Ok(buffer)

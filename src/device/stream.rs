@@ -132,7 +132,6 @@ impl DeviceRef {
     }
 
     /// A driver that cannot even wait is of no use, and what it was doing cannot be known to be over.
-    #[cfg(feature = "cuda")]
     pub(crate) fn declare_lost(&self) {
         self.0.lost.store(true, Ordering::Relaxed);
     }

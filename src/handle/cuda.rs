@@ -99,6 +99,7 @@ where
         let theirs = kept.flatten().ok_or(Error::NotAdopted)?;
         let stream = heap.device.adopt_cuda_stream(&theirs)?;
         self.block.lend_mut(&stream)?;
+        wait_if_failed(theirs.context(), &heap.device); // an old error would make the next call fail
         // cudarc makes two events here, and panics if the driver refuses them.
         let made = catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: the address came from a slice of so many elements and this stream's context, and is owned by the block,

@@ -18,6 +18,10 @@ impl Block {
         }
         let heap = self.heap();
         debug_assert!(from.len() as u64 <= self.charge_bytes());
+        // SAFETY: the block owns at least as many bytes at its address, and is borrowed.
+        if unsafe { heap.stage_in(to, from) }? {
+            return Ok(());
+        }
         // SAFETY: `from` is a readable slice; the block owns at least as many bytes at its address; the stream is the heap's own.
         heap.device
             .call(|device| unsafe { device.copy_in_blocking(to, from.as_ptr(), from.len(), heap.transfers.raw()) })
@@ -78,6 +82,10 @@ impl HeapInner {
         if to.is_empty() {
             return Ok(());
         }
+        // SAFETY: the callers (a handle or a lease, for its own view) hold the block alive and in bounds.
+        if unsafe { self.stage_out(to, from, stream) }? {
+            return Ok(());
+        }
         // SAFETY: `to` is a writable slice; the callers (a handle or a lease, for its own view) hold the block alive and in bounds.
         self.device.call(|device| unsafe { device.copy_out_blocking(to.as_mut_ptr(), from, to.len(), stream.raw()) })
     }
@@ -85,6 +93,7 @@ impl HeapInner {
     /// Gives idle events, idle page-locked buffers and empty slabs back; returns the bytes of the slabs.
     pub(crate) fn trim(&self) -> Result<u64, Error> {
         self.device.destroy_idle_events()?;
+        self.free_staging();
         self.buffers.free_idle()?;
         let mut bytes = 0;
         loop {

@@ -12,6 +12,7 @@ pub(crate) mod options;
 pub(crate) mod outside;
 pub(crate) mod page_locked;
 mod space;
+mod staging;
 pub(crate) mod sweep;
 
 use crate::device::Fault;
@@ -23,6 +24,7 @@ use crate::heap::options::HeapOptions;
 use crate::heap::outside::Outside;
 use crate::heap::page_locked::Buffers;
 use crate::heap::space::{Slab, Space};
+use crate::heap::staging::Ring;
 use crate::heap::sweep::Sweeps;
 use crate::stats::{LeakReport, Ledger};
 use crate::sync::Mutex;
@@ -64,6 +66,7 @@ pub struct HeapInner {
     sweeps: Mutex<Sweeps>,
     writes: Mutex<HashMap<u32, Write>>,
     outside: Mutex<HashMap<u32, Outside>>,
+    staging: Mutex<Ring>,
     buffers: Arc<Buffers>,
     /// No handle is left, and what is freed now may be freed by driver calls.
     left_behind: bool,
@@ -84,6 +87,7 @@ impl Heap {
             sweeps: Mutex::new(Sweeps::default()),
             writes: Mutex::new(HashMap::new()),
             outside: Mutex::new(HashMap::new()),
+            staging: Mutex::new(Ring::default()),
             buffers: Arc::new(Buffers::new(&device)),
             device,
             transfers,
@@ -219,6 +223,7 @@ impl Drop for HeapInner {
                 sweeps: Mutex::new(std::mem::take(self.sweeps.get_mut())),
                 writes: Mutex::new(std::mem::take(self.writes.get_mut())),
                 outside: Mutex::new(std::mem::take(self.outside.get_mut())),
+                staging: Mutex::new(Ring::default()),
                 buffers: self.buffers.clone(),
                 left_behind: true,
             }));

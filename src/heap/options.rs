@@ -23,15 +23,17 @@ pub struct HeapOptions {
     pub(crate) limit_bytes: u64,
     pub(crate) granule_bytes: u64,
     pub(crate) slab_bytes: u64,
+    pub(crate) staging_bytes: usize,
     pub(crate) on_leak: Option<Arc<dyn Fn(&LeakReport) + Send + Sync>>,
 }
 
 impl HeapOptions {
-    /// At most `limit_bytes` are taken from the device. Other settings: granules of 256 bytes, slabs of 64 MiB.
+    /// At most `limit_bytes` are taken from the device. Other settings: granules of 256 bytes, slabs of 64 MiB, 2 MiB to stage
+    /// copies in.
     ///
     /// Give a heap more than the budgets of the caches on it, so that fragments do not force extra evictions.
     pub fn new(limit_bytes: u64) -> Self {
-        HeapOptions { limit_bytes, granule_bytes: 256, slab_bytes: 64 << 20, on_leak: None }
+        HeapOptions { limit_bytes, granule_bytes: 256, slab_bytes: 64 << 20, staging_bytes: 2 << 20, on_leak: None }
     }
 
     /// Every allocation is charged in multiples of this: a power of two, at least the device's own
@@ -44,6 +46,14 @@ impl HeapOptions {
     /// How much is taken from the device at a time. Larger allocations get a slab of their own.
     pub fn slab_bytes(mut self, bytes: u64) -> Self {
         self.slab_bytes = bytes;
+        self
+    }
+
+    /// Page-locked host memory that blocking copies go through, in two halves, so that one is copied by the device while the
+    /// host fills or empties the other. Taken with the first such copy, given back by [`trim`](crate::Heap::trim). 0:
+    /// they are left to the driver. On the host, and for copies in flight, nothing is staged.
+    pub fn staging_bytes(mut self, bytes: usize) -> Self {
+        self.staging_bytes = bytes;
         self
     }
 
@@ -89,6 +99,7 @@ impl fmt::Debug for HeapOptions {
             .field("limit_bytes", &self.limit_bytes)
             .field("granule_bytes", &self.granule_bytes)
             .field("slab_bytes", &self.slab_bytes)
+            .field("staging_bytes", &self.staging_bytes)
             .finish_non_exhaustive()
     }
 }

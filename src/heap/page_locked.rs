@@ -93,7 +93,10 @@ const PAGE: usize = 4096;
 impl<T: ?Sized + DeviceData> PageLocked<T> {
     fn new(heap: &Arc<HeapInner>, bytes: usize, elements: usize) -> Result<Self, Error> {
         check_align(align_of::<T::Element>())?;
-        let pool = heap.buffers.clone();
+        Self::of_pool(heap.buffers.clone(), bytes, elements)
+    }
+
+    fn of_pool(pool: Arc<Buffers>, bytes: usize, elements: usize) -> Result<Self, Error> {
         let buffer = if bytes == 0 { None } else { Some(pool.take(bytes)?) };
         let mut new = PageLocked::<T> { pool, buffer, bytes, elements, of: PhantomData };
         new.as_bytes_mut().fill(0); // a reused buffer must not show what it held
@@ -122,6 +125,13 @@ impl<T: ?Sized + DeviceData> PageLocked<T> {
             // SAFETY: as above, and `self` is borrowed mutably.
             Some(buffer) => unsafe { std::slice::from_raw_parts_mut(buffer.memory.as_ptr(), self.bytes) },
         }
+    }
+}
+
+impl PageLocked<[u8]> {
+    /// A chunk to stage in.
+    pub(crate) fn of_bytes(heap: &HeapInner, bytes: usize) -> Result<Self, Error> {
+        Self::of_pool(heap.buffers.clone(), bytes, bytes)
     }
 }
 

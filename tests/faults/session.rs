@@ -12,6 +12,9 @@ pub fn session(witness: &Witness, device: &DeviceRef) -> Result<(), Lost> {
     let a = witness.call(|| heap.new_stream())?;
     let b = witness.call(|| heap.new_stream())?;
     copies_that_block(witness, &heap)?;
+    let unstaged = witness.call(|| Heap::new(device, options().staging_bytes(0)))?;
+    copies_that_block(witness, &unstaged)?;
+    witness.take(unstaged, Heap::close)?;
     copies_in_flight(witness, &heap, &a, &b)?;
     views(witness, &heap, &a, &b)?;
     streams_that_end(witness, &heap)?;

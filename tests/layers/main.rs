@@ -33,6 +33,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("src/device/", "`Device` is an unsafe trait: each implementation argues its own case"),
     ("src/heap/bytes.rs", "reads and writes the memory behind a block"),
     ("src/heap/page_locked.rs", "owns host buffers that the device allocated"),
+    ("src/heap/staging.rs", "copies between device memory and chunks that it owns"),
     ("src/heap/outside.rs", "loads modules, and gives them and foreign memory back"),
     ("src/handle/cuda.rs", "takes raw parts from cudarc and gives them back; cudarc's trait for arguments is unsafe"),
     ("src/handle/launch.rs", "`launch` believes its caller about the kernel"),

@@ -9,6 +9,7 @@ use crate::device::{DeviceError, Fault};
 use cudarc::driver::sys::{CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUmodule, CUstream, CUuuid};
 use libloading::Library;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::ops::Deref;
 use std::sync::OnceLock;
 
 /// Why there is no CUDA here, and what would help.
@@ -103,6 +104,7 @@ functions! {
     stream_destroy = "cuStreamDestroy_v2"(CUstream);
     stream_synchronize = "cuStreamSynchronize"(CUstream);
     stream_wait_event = "cuStreamWaitEvent"(CUstream, CUevent, c_uint);
+    exchange_capture_mode = "cuThreadExchangeStreamCaptureMode"(*mut c_int);
     stream_is_capturing = "cuStreamIsCapturing"(CUstream, *mut c_int);
     event_create = "cuEventCreate"(*mut CUevent, c_uint);
     event_destroy = "cuEventDestroy_v2"(CUevent);
@@ -159,6 +161,41 @@ fn open() -> Result<Library, CudaAbsent> {
         }
     }
     Err(CudaAbsent::NoLibrary { library: LIBRARIES[0], reason })
+}
+
+/// While it lives, the calling thread may allocate, free, and ask events, although somebody captures a stream: CUDA forbids that
+/// by default (driver API, `cuThreadExchangeStreamCaptureMode`), since it might order the captured stream. Nothing of ours
+/// touches a captured one.
+pub(crate) struct Relaxed {
+    driver: &'static Functions,
+    before: c_int,
+}
+
+impl Relaxed {
+    pub(crate) fn new(driver: &'static Functions) -> Result<Self, DeviceError> {
+        const RELAXED: c_int = 2;
+        let mut mode = RELAXED;
+        // SAFETY: the mode is writable; the call changes this thread's mode only.
+        let code = unsafe { (driver.exchange_capture_mode)(&mut mode) };
+        driver.check("cuThreadExchangeStreamCaptureMode", code)?;
+        Ok(Relaxed { driver, before: mode })
+    }
+}
+
+impl Deref for Relaxed {
+    type Target = Functions;
+
+    fn deref(&self) -> &Functions {
+        self.driver
+    }
+}
+
+impl Drop for Relaxed {
+    fn drop(&mut self) {
+        const TRIES: usize = 4;
+        // SAFETY: as above. If it fails for good, the thread stays relaxed, which forbids nothing.
+        let _ = (0..TRIES).any(|_| unsafe { (self.driver.exchange_capture_mode)(&mut self.before) } == 0);
+    }
 }
 
 impl Functions {

@@ -4,7 +4,7 @@
 pub(crate) mod driver;
 pub(crate) mod interop;
 
-use crate::device::cuda::driver::{CudaAbsent, Functions, driver, no_device};
+use crate::device::cuda::driver::{CudaAbsent, Functions, Relaxed, driver, no_device};
 use crate::device::{
     Device, DeviceError, Fault, ForeignAllocator, LaunchShape, MemoryInfo, RawContext, RawEvent, RawFunction,
     RawModule, RawStream,
@@ -118,6 +118,11 @@ impl CudaDevice {
         let code = unsafe { (self.driver.context_bind)(self.context) };
         self.driver.check("cuCtxSetCurrent", code).map(|()| self.driver)
     }
+
+    /// As `bound`, for calls that CUDA forbids while a stream is captured.
+    fn relaxed(&self) -> Result<Relaxed, DeviceError> {
+        Relaxed::new(self.bound()?)
+    }
 }
 
 impl fmt::Debug for CudaDevice {
@@ -153,7 +158,7 @@ unsafe impl Device for CudaDevice {
     }
 
     fn alloc(&self, bytes: u64) -> Result<u64, DeviceError> {
-        let driver = self.bound()?;
+        let driver = self.relaxed()?;
         let mut address = 0;
         // SAFETY: the address is writable, and the context is bound.
         let code = unsafe { (driver.alloc)(&mut address, bytes as usize) };
@@ -161,14 +166,14 @@ unsafe impl Device for CudaDevice {
     }
 
     unsafe fn free(&self, address: u64, _: u64) -> Result<(), DeviceError> {
-        let driver = self.bound()?;
+        let driver = self.relaxed()?;
         // SAFETY: the caller hands back what `alloc` returned, once, and nothing uses it.
         let code = unsafe { (driver.free)(address) };
         driver.check("cuMemFree", code)
     }
 
     fn alloc_page_locked(&self, bytes: usize) -> Result<NonNull<u8>, DeviceError> {
-        let driver = self.bound()?;
+        let driver = self.relaxed()?;
         let mut memory = std::ptr::null_mut();
         // SAFETY: the pointer is writable, and the context is bound.
         let code = unsafe { (driver.alloc_host)(&mut memory, bytes.max(1), HOST_PORTABLE) };
@@ -180,7 +185,7 @@ unsafe impl Device for CudaDevice {
     }
 
     unsafe fn free_page_locked(&self, memory: NonNull<u8>, _: usize) -> Result<(), DeviceError> {
-        let driver = self.bound()?;
+        let driver = self.relaxed()?;
         // SAFETY: the caller hands back what `alloc_page_locked` returned, once, and nothing uses it.
         let code = unsafe { (driver.free_host)(memory.as_ptr().cast()) };
         driver.check("cuMemFreeHost", code)
@@ -226,14 +231,14 @@ unsafe impl Device for CudaDevice {
     }
 
     unsafe fn event_passed(&self, event: RawEvent) -> Result<bool, DeviceError> {
-        let driver = self.bound()?;
+        let driver = self.relaxed()?;
         // SAFETY: the caller vouches that the event is alive.
         let code = unsafe { (driver.event_query)(event_of(event)) };
         driver.check_ready("cuEventQuery", code)
     }
 
     unsafe fn wait_event(&self, event: RawEvent) -> Result<(), DeviceError> {
-        let driver = self.bound()?;
+        let driver = self.relaxed()?;
         // SAFETY: the caller vouches that the event is alive.
         let code = unsafe { (driver.event_synchronize)(event_of(event)) };
         driver.check("cuEventSynchronize", code)
@@ -304,7 +309,7 @@ unsafe impl Device for CudaDevice {
     }
 
     unsafe fn load_module(&self, image: &[u8]) -> Result<RawModule, DeviceError> {
-        let driver = self.bound()?;
+        let driver = self.relaxed()?;
         let mut module = std::ptr::null_mut();
         // SAFETY: the caller vouches that the driver will find the image's end by itself; the pointer is writable.
         let code = unsafe { (driver.module_load)(&mut module, image.as_ptr().cast()) };
@@ -313,7 +318,7 @@ unsafe impl Device for CudaDevice {
     }
 
     unsafe fn unload_module(&self, module: RawModule) -> Result<(), DeviceError> {
-        let driver = self.bound()?;
+        let driver = self.relaxed()?;
         // SAFETY: the caller vouches that the module is loaded and none of its kernels pending.
         let code = unsafe { (driver.module_unload)(module_of(module)) };
         driver.check("cuModuleUnload", code)
@@ -372,7 +377,7 @@ unsafe impl Device for CudaDevice {
         allocator: ForeignAllocator,
         stream: RawStream,
     ) -> Result<(), DeviceError> {
-        let driver = self.bound()?;
+        let driver = self.relaxed()?;
         match allocator {
             ForeignAllocator::Plain => {
                 // SAFETY: the caller hands back, once, what cuMemAlloc gave, and nothing uses it.
