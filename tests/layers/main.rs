@@ -45,6 +45,11 @@ const UNSAFE: &[(&str, &str)] = &[
     ("src/handle/transfer.rs", "`written_on` believes that a kernel has filled the block"),
 ];
 
+/// The device trait, and the devices that stand in front of another. A method with a default that one of them does not
+/// pass on is lost: so was the question whether a stream is being captured.
+const DEVICE_TRAIT: &str = "src/device/mod.rs";
+const IN_FRONT_OF_ANOTHER: &[&str] = &["src/device/fault.rs", "crates/cuda-suite/tests/device/bytewise.rs"];
+
 /// A file above this holds a second idea.
 const LINES_AT_MOST: usize = 550;
 const MEASURED_FOLDERS: &[&str] = &["src", "tests", "examples", "benches"];
@@ -68,6 +73,16 @@ fn unsafe_stays_where_the_table_says() {
 fn no_file_outgrows_a_reader() {
     let files: Vec<SourceFile> = MEASURED_FOLDERS.iter().flat_map(|folder| rust_files(folder)).collect();
     assert_none(&overlong_files(&files));
+}
+
+#[test]
+fn a_device_in_front_of_another_passes_every_method_on() {
+    let text = |path| std::fs::read_to_string(path).unwrap_or_else(|problem| panic!("{path}: {problem}"));
+    let trait_text = text(DEVICE_TRAIT);
+    for path in IN_FRONT_OF_ANOTHER {
+        let missing = methods_not_passed_on(&trait_text, &text(path));
+        assert!(missing.is_empty(), "{path} does not pass on {missing:?}");
+    }
 }
 
 /// Also shows that the walk found the files at all.
@@ -145,6 +160,19 @@ fn unsafe_out_of_place(files: &[SourceFile]) -> Vec<Finding> {
         }
     }
     findings
+}
+
+fn methods_not_passed_on(trait_text: &str, device_text: &str) -> Vec<String> {
+    let (_, body) = trait_text.split_once("pub unsafe trait Device").expect("the trait is there");
+    let (body, _) = body.split_once("\n}").expect("it ends");
+    let defined: Vec<String> = methods(device_text);
+    methods(body).into_iter().filter(|name| !defined.contains(name)).collect()
+}
+
+/// The names behind each `fn`.
+fn methods(text: &str) -> Vec<String> {
+    let tokens = source::tokens(text);
+    tokens.windows(2).filter(|pair| pair[0].text == "fn").map(|pair| pair[1].text.to_owned()).collect()
 }
 
 fn overlong_files(files: &[SourceFile]) -> Vec<Finding> {

@@ -39,6 +39,13 @@ fn an_upward_path_is_caught_in_every_spelling() {
 }
 
 #[test]
+fn a_method_that_is_not_passed_on_is_caught() {
+    let device = "/// Has `fn three`.\npub unsafe trait Device: Send {\n    fn one(&self);\n    unsafe fn two(&self) {\n    }\n}\nfn four() {}";
+    assert_eq!(methods_not_passed_on(device, "fn one(&self) { self.0.one() }"), ["two"]);
+    assert!(methods_not_passed_on(device, "fn one() {}\nunsafe fn two() {}").is_empty());
+}
+
+#[test]
 fn every_branch_of_a_brace_group_is_read() {
     let text = "use crate::{\nerror::Error,\ncache::{policy::{Lru, Camp}, lease::Lease},\ndevice,\nhandle::{self, DevBox},\n};";
     assert_found(imports_that_point_up, "src/heap/mod.rs", text, &[":3: `heap`", ":5: `heap`"]);

@@ -5,8 +5,10 @@ use cuda_standin::{Code, Driver, Mode, Session};
 use cudarc::driver::result::stream::{begin_capture, end_capture};
 use cudarc::driver::sys::CUstreamCaptureMode;
 use hapax::{
-    CudaDevice, DevBox, DeviceRef, Error, FaultDevice, Freed, Heap, HeapOptions, Landed, Lookup, Removed, VramCache,
+    CudaDevice, DevBox, Device, DeviceError, DeviceRef, Error, FaultDevice, Freed, Heap, HeapOptions, Landed, Lookup,
+    Removed, VramCache,
 };
+use std::ptr::NonNull;
 
 const MODES: [Mode; 4] = [Mode::Plain, Mode::Late(1), Mode::Late(20), Mode::Lazy];
 
@@ -130,6 +132,42 @@ fn handles_dropped_on_other_threads_need_no_context_there() {
     });
 }
 
+/// Each call of the trait on a thread of its own, on which nobody has bound anything.
+#[test]
+fn every_call_binds_the_context_on_the_thread_that_makes_it() {
+    fn alone<T: Send>(call: impl FnOnce() -> Result<T, DeviceError> + Send) -> T {
+        std::thread::scope(|scope| scope.spawn(call).join().unwrap().unwrap())
+    }
+    in_every_mode(|_, _| {
+        let card = CudaDevice::open(0).unwrap();
+        alone(|| card.memory());
+        let at = alone(|| card.alloc(256));
+        let buffer = alone(|| card.alloc_page_locked(256).map(|buffer| buffer.as_ptr().expose_provenance()));
+        let host = || std::ptr::with_exposed_provenance_mut::<u8>(buffer);
+        let mut back = [0_u8; 4];
+        let [stream, other] = [(); 2].map(|()| alone(|| card.create_stream()));
+        let event = alone(|| card.create_event());
+        // SAFETY of all below: memory, streams and events are alive until they are given up, once, at the end; what is
+        // copied stays where it is until the event behind it was waited for.
+        alone(|| unsafe { card.zero(at, 256, stream) });
+        alone(|| unsafe { card.copy_in(at, host(), 4, stream) });
+        alone(|| unsafe { card.copy_out(host(), at, 4, stream) });
+        alone(|| unsafe { card.copy_in_blocking(at, [1_u8, 2, 3, 4].as_ptr(), 4, stream) });
+        alone(|| unsafe { card.copy_out_blocking(back.as_mut_ptr(), at, 4, stream) });
+        assert_eq!(back, [1, 2, 3, 4]);
+        assert!(!alone(|| unsafe { card.is_capturing(stream) }));
+        alone(|| unsafe { card.record_event(event, stream) });
+        alone(|| unsafe { card.stream_wait_event(other, event) });
+        alone(|| unsafe { card.event_passed(event) });
+        alone(|| unsafe { card.wait_event(event) });
+        alone(|| unsafe { card.destroy_event(event) });
+        alone(|| unsafe { card.destroy_stream(stream) });
+        alone(|| unsafe { card.destroy_stream(other) });
+        alone(|| unsafe { card.free_page_locked(NonNull::new(host()).unwrap(), 256) });
+        alone(|| unsafe { card.free(at, 256) });
+    });
+}
+
 #[test]
 fn a_card_without_memory_is_told_from_a_heap_at_its_limit() {
     in_every_mode(|session, device| {
@@ -180,17 +218,29 @@ fn every_driver_call_of_a_session_may_fail_once() {
         heap.settle()?;
         Ok(heap.close()?)
     };
+    // The last is a code that no driver has yet: it must stay a number.
+    for code in [Code::INVALID_VALUE, Code::OUT_OF_MEMORY, Code(12_345)] {
+        for mode in [Mode::Lazy, Mode::Late(2)] {
+            fail_each_call(session_of, code, mode);
+        }
+    }
+}
+
+fn fail_each_call(session_of: impl Fn(&DeviceRef) -> Result<(), Error>, code: Code, mode: Mode) {
     for nth in 1.. {
         let session = Session::begin().unwrap();
-        session.set_mode(Mode::Lazy);
+        session.set_mode(mode);
         let device = DeviceRef::new(CudaDevice::open(0).unwrap());
         let before = session.counters().calls;
-        session.fail_any(nth, Code::INVALID_VALUE);
+        session.fail_any(nth, code);
         let ended = session_of(&device);
         if session.counters().faults > 0 {
             assert!(ended.is_ok() && session.counters().calls - before > 100, "the whole session, undisturbed");
             session.reset();
             break;
+        }
+        if let Err(Error::Device { code: told, .. }) = ended {
+            assert_eq!(told, i64::from(code.0), "at call {nth}, in mode {mode}");
         }
         // What a failed session left behind is given back by the next heap.
         let heap = Heap::new(&device, HeapOptions::new(1 << 16)).unwrap();
