@@ -30,6 +30,8 @@ struct Readme;
 mod cache;
 mod device;
 mod error;
+#[cfg(all(test, not(hapax_loom)))]
+mod golden;
 mod handle;
 mod heap;
 mod stats;
