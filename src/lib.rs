@@ -32,6 +32,8 @@ mod cache;
 mod code;
 mod device;
 mod error;
+#[cfg(all(test, not(hapax_loom)))]
+mod golden;
 mod handle;
 mod heap;
 pub mod linear;

@@ -84,6 +84,12 @@ impl Suballoc {
         self.by_size.last().map_or(0, |&(bytes, _)| bytes)
     }
 
+    /// Lowest first: offset and bytes.
+    #[cfg(test)]
+    pub(crate) fn free_spans(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.by_offset.iter().map(|(&offset, &bytes)| (offset, bytes))
+    }
+
     /// Both sets hold the same spans, none touches its neighbour, and the total is theirs.
     pub(crate) fn validate(&self) {
         let mut end = None;

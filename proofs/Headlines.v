@@ -1,0 +1,77 @@
+(** * The headline theorems, and what they rest on
+
+    [make check] demands that Coq says "Closed under the global context" of each: no axiom, nothing admitted. *)
+
+Require Victims Budget Refused Linear Unique Leases Lru Camp Passing Suballoc.
+
+(** Victims: the shortest prefix of the unleased in policy order. *)
+Print Assumptions Victims.victims_are_a_prefix.
+Print Assumptions Victims.victims_are_enough.
+Print Assumptions Victims.victims_are_the_shortest_prefix.
+Print Assumptions Victims.room_takes_the_shortest_prefix.
+Print Assumptions Victims.room_is_refused_only_if_nothing_helps.
+
+(** The budget. *)
+Print Assumptions Budget.budget_kept.
+Print Assumptions Budget.budget_kept_on_every_trace.
+Print Assumptions Budget.shrink_is_refused_iff_held.
+
+(** Refusals. *)
+Print Assumptions Refused.refused_changes_nothing.
+Print Assumptions Refused.refused_evicts_nothing.
+Print Assumptions Refused.refused_again.
+
+(** Linearity. *)
+Print Assumptions Linear.linear_step.
+Print Assumptions Linear.linear_run.
+Print Assumptions Linear.each_handle_is_in_one_place.
+
+(** Keys. *)
+Print Assumptions Unique.keys_stay_unique.
+Print Assumptions Unique.keys_are_unique_on_every_trace.
+
+(** Leases. *)
+Print Assumptions Leases.retired_are_leased_and_ripe_are_not.
+Print Assumptions Leases.sorted_out_on_every_trace.
+Print Assumptions Leases.returned_handles_were_unleased.
+Print Assumptions Leases.leased_entries_survive.
+Print Assumptions Leases.lookups_keep_membership.
+
+(** LRU. *)
+Print Assumptions Lru.lru_is_lawful.
+Print Assumptions Lru.a_use_is_the_most_recent.
+Print Assumptions Lru.a_release_moves_nothing.
+
+(** CAMP. *)
+Print Assumptions Camp.camp_is_lawful.
+Print Assumptions Camp.keep5_is_close.
+Print Assumptions Camp.ratios_are_bounded.
+Print Assumptions Camp.camp_stays_in_order.
+Print Assumptions Camp.camp_uses_append.
+Print Assumptions Camp.the_order_is_the_merge_of_its_queues.
+Print Assumptions Camp.the_merge_is_unique.
+Print Assumptions Camp.the_victim_is_the_least_head.
+Print Assumptions Camp.rebasing_keeps_the_order.
+
+(** Passing over leased entries. *)
+Print Assumptions Passing.parts_show_one_order.
+Print Assumptions Passing.the_walk_ends.
+Print Assumptions Passing.the_walk_is_the_models_eviction.
+Print Assumptions Passing.a_refused_walk_keeps_the_order.
+Print Assumptions Passing.after_a_refusal_all_leased_are_passed.
+Print Assumptions Passing.a_released_entry_goes_aside.
+Print Assumptions Passing.a_use_joins_the_queue.
+Print Assumptions Passing.an_entry_leaves_its_part.
+Print Assumptions Passing.passing_moves_the_cut.
+Print Assumptions Passing.a_use_keeps_the_cut.
+Print Assumptions Passing.under_lru_the_walk_is_the_models_eviction.
+Print Assumptions Passing.under_camp_the_walk_is_the_models_eviction.
+
+(** The suballocator. *)
+Print Assumptions Suballoc.release_spec.
+Print Assumptions Suballoc.best_fit.
+Print Assumptions Suballoc.alloc_spec.
+Print Assumptions Suballoc.refused_only_if_nothing_fits.
+Print Assumptions Suballoc.sound_after_every_request.
+Print Assumptions Suballoc.sound_on_every_trace.
+Print Assumptions Suballoc.freed_neighbours_have_merged.
