@@ -38,6 +38,7 @@ mod sync;
 
 pub use crate::cache::evictions::Evictions;
 pub use crate::cache::lease::{Lease, OwnedLease};
+pub use crate::cache::policy::Policy;
 pub use crate::cache::resident::Resident;
 pub use crate::cache::vacancy::{Filled, Lookup, Reservation, TryLookup, Vacancy};
 pub use crate::cache::{Cache, CacheOptions, Peek, Removed, SnapshotEntry, VramCache};
