@@ -47,6 +47,8 @@ pub use crate::device::cuda::driver::CudaAbsent;
 #[cfg(feature = "cuda")]
 pub use crate::device::cuda::{CudaDevice, CudaInfo};
 #[cfg(feature = "testing")]
+pub use crate::device::dry::DryDevice;
+#[cfg(feature = "testing")]
 pub use crate::device::fault::{FaultControl, FaultDevice};
 pub use crate::device::host::HostDevice;
 #[cfg(feature = "testing")]
