@@ -47,6 +47,7 @@ mod sync;
 
 pub use crate::cache::evictions::Evictions;
 pub use crate::cache::lease::{Lease, OwnedLease};
+pub use crate::cache::policy::Policy;
 pub use crate::cache::resident::Resident;
 pub use crate::cache::vacancy::{Filled, Lookup, Reservation, TryLookup, Vacancy};
 pub use crate::cache::{Cache, CacheOptions, Peek, Removed, SnapshotEntry, VramCache};
@@ -56,6 +57,8 @@ pub use crate::code::{CodeError, CodeMode, CodeStats, CodeStore, Compiled, Diffe
 pub use crate::device::cuda::driver::CudaAbsent;
 #[cfg(feature = "cuda")]
 pub use crate::device::cuda::{CudaDevice, CudaInfo};
+#[cfg(feature = "testing")]
+pub use crate::device::dry::DryDevice;
 #[cfg(feature = "testing")]
 pub use crate::device::fault::{FaultControl, FaultDevice};
 pub use crate::device::host::HostDevice;

@@ -12,7 +12,7 @@
 
 use crate::cache::count::{Count, Counts, PASSED, RETIRED};
 use crate::cache::planted::{Bug, planted};
-use crate::cache::policy::Policy;
+use crate::cache::policy::{Order, Rank, Weight};
 use crate::cache::slot::{Cost, Slot, Slots, Stored, expand};
 use crate::device::stream::StreamSet;
 use crate::error::Error;
@@ -24,11 +24,11 @@ use std::collections::BTreeMap;
 /// What leaves the cache, in order.
 pub(crate) type Removed<K, S> = SmallVec<[(K, S); 1]>;
 
-pub(crate) struct Core<K, S, P: Policy> {
+pub(crate) struct Core<K, S, P: Order> {
     table: HashTable<u32>,
     slots: Slots<K, S>,
     policy: P,
-    aside: BTreeMap<P::Rank, u32>,
+    aside: BTreeMap<Rank, u32>,
     /// Retired entries whose last lease ended: they lead whatever is handed out next.
     collectable: Vec<u32>,
     resident: Sum,
@@ -98,12 +98,12 @@ impl Sum {
     }
 }
 
-impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
-    pub(crate) fn new(budget_bytes: u64, max_entries: usize, granule_bytes: u64) -> Self {
+impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
+    pub(crate) fn new(policy: P, budget_bytes: u64, max_entries: usize, granule_bytes: u64) -> Self {
         Core {
             table: HashTable::new(),
             slots: Slots::new(),
-            policy: P::default(),
+            policy,
             aside: BTreeMap::new(),
             collectable: Vec::new(),
             resident: Sum::default(),
@@ -197,7 +197,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
             Slot::Vacant { hash, key } => Slot::Resident { hash, cost: Cost::new(cost_ns), key, value },
             _ => unreachable!("a vacancy stays until its holder commits"),
         });
-        self.admitted(slot);
+        self.admitted(slot, cost_ns);
         counts.at(slot).take();
         let value = self.slots.value_mut(slot);
         (value.view(), value.lend(stream))
@@ -225,7 +225,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     pub(crate) fn admit(&mut self, hash: u32, key: K, value: S, cost_ns: u64, counts: &Counts) {
         let content = Slot::Resident { hash, cost: Cost::new(cost_ns), key, value };
         let slot = self.add(hash, content, counts);
-        self.admitted(slot);
+        self.admitted(slot, cost_ns);
     }
 
     /// Takes an unleased resident entry out.
@@ -406,9 +406,10 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
         slot
     }
 
-    fn admitted(&mut self, slot: u32) {
-        self.resident.add(self.sum_of(slot));
-        self.policy.admit(slot);
+    fn admitted(&mut self, slot: u32, cost_ns: u64) {
+        let sum = self.sum_of(slot);
+        self.resident.add(sum);
+        self.policy.admit(slot, Weight { cost_ns, bytes: sum.bytes });
     }
 
     /// Removes an entry that is in no queue any more.
@@ -453,7 +454,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
 
     /// Every resident slot in the policy's order. O(n log n) in the passed, O(n) in all.
     fn in_order(&self) -> Vec<u32> {
-        let mut ranked: Vec<(P::Rank, u32)> = self.policy.attached().collect();
+        let mut ranked = self.policy.attached();
         let queued = ranked.len();
         let resident = self.slots.iter().filter(|(_, held)| matches!(held, Slot::Resident { .. }));
         if queued < self.resident.entries {

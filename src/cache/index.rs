@@ -8,8 +8,8 @@ use crate::cache::core::{Core, Counters, Place, Removed, Row, Sum};
 use crate::cache::count::{Count, Counts};
 use crate::cache::flight::{Flights, Gate, Patience, with_wait_graph_locked};
 use crate::cache::planted::{Bug, planted};
-use crate::cache::policy::Policy;
-use crate::cache::policy::lru::Lru;
+use crate::cache::policy::Order;
+use crate::cache::policy::chosen::Chosen;
 use crate::cache::slot::Stored;
 use crate::device::stream::StreamSet;
 use crate::error::Error;
@@ -19,13 +19,13 @@ use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
-pub(crate) struct Index<K, S, P: Policy = Lru> {
+pub(crate) struct Index<K, S, P: Order = Chosen> {
     state: Mutex<State<K, S, P>>,
     counts: Counts,
     hasher: DefaultHashBuilder,
 }
 
-struct State<K, S, P: Policy> {
+struct State<K, S, P: Order> {
     core: Core<K, S, P>,
     flights: Flights,
 }
@@ -67,11 +67,11 @@ pub(crate) enum Take<K, S> {
     Taken(K, S),
 }
 
-impl<K: Hash + Eq, S: Stored, P: Policy> Index<K, S, P> {
-    pub(crate) fn new(budget_bytes: u64, max_entries: usize, granule_bytes: u64) -> Self {
+impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
+    pub(crate) fn new(policy: P, budget_bytes: u64, max_entries: usize, granule_bytes: u64) -> Self {
         Index {
             state: Mutex::new(State {
-                core: Core::new(budget_bytes, max_entries, granule_bytes),
+                core: Core::new(policy, budget_bytes, max_entries, granule_bytes),
                 flights: Flights::new(),
             }),
             counts: Counts::new(),

@@ -26,6 +26,7 @@ use crate::cache::evictions::Evictions;
 use crate::cache::flight::Patience;
 use crate::cache::index::{Found, Hit, Index, Take};
 use crate::cache::lease::Lease;
+use crate::cache::policy::Policy;
 use crate::cache::resident::{Resident, Spans};
 use crate::cache::slot::Stored;
 use crate::cache::vacancy::{Filled, Lookup, TryLookup, Vacancy};
@@ -49,8 +50,8 @@ pub type VramCache<K, T> = Cache<K, DevBox<T>>;
 ///
 /// - `resident + retired + reserved <= budget_bytes` holds whenever the lock is free: room is made before
 ///   anything is admitted, and a refused call changes nothing.
-/// - Eviction returns the handles ([`Evictions`]), exact least recently used first; recency is the last
-///   lookup, insert or commit. Leased entries are never evicted.
+/// - Eviction returns the handles ([`Evictions`]), exactly in the order of the cache's [`Policy`]: least recently used
+///   first, if no other is asked for; recency is the last lookup, insert or commit. Leased entries are never evicted.
 /// - Each handle goes in once and comes out once.
 ///
 /// All methods take `&self`; share it by reference or in an [`Arc`]. `K::eq` runs under the lock, so it must not use
@@ -93,17 +94,24 @@ pub struct Cache<K: Hash + Eq, V: Resident> {
 pub struct CacheOptions {
     budget_bytes: u64,
     max_entries: usize,
+    policy: Policy,
 }
 
 impl CacheOptions {
-    /// At most `budget_bytes`, counted as the heap charges them, and any number of entries.
+    /// At most `budget_bytes`, counted as the heap charges them, any number of entries, and [`Policy::Lru`].
     pub fn new(budget_bytes: u64) -> Self {
-        CacheOptions { budget_bytes, max_entries: usize::MAX }
+        CacheOptions { budget_bytes, max_entries: usize::MAX, policy: Policy::Lru }
     }
 
     /// At most so many entries beside the byte budget: resident, retired and reserved together.
     pub fn max_entries(mut self, entries: usize) -> Self {
         self.max_entries = entries;
+        self
+    }
+
+    /// What is evicted first.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
         self
     }
 }
@@ -160,13 +168,13 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
     /// # Errors
     /// [`Error::BadOption`]: a budget of 0 or above the heap's limit, or no entries at all.
     pub fn with_options(heap: &Heap, options: CacheOptions) -> Result<Self, Error> {
-        let CacheOptions { budget_bytes, max_entries } = options;
+        let CacheOptions { budget_bytes, max_entries, policy } = options;
         check_budget(heap, budget_bytes)?;
         if max_entries == 0 {
             return Err(Error::BadOption("max_entries of 0; a cache holds one entry at least".to_owned()));
         }
         Ok(Cache {
-            index: Index::new(budget_bytes, max_entries, heap.granule_bytes()),
+            index: Index::new(policy.into(), budget_bytes, max_entries, heap.granule_bytes()),
             heap: heap.clone(),
             fills: Mutex::new(FillHistogram::new()),
         })

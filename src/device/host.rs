@@ -156,17 +156,17 @@ pub(crate) fn host_pointer(address: u64) -> *mut u8 {
     std::ptr::with_exposed_provenance_mut(address as usize)
 }
 
-fn alloc_zeroed(bytes: u64) -> Result<NonNull<u8>, DeviceError> {
+pub(crate) fn alloc_zeroed(bytes: u64) -> Result<NonNull<u8>, DeviceError> {
     // SAFETY: `layout` is never empty.
     let memory = unsafe { std::alloc::alloc_zeroed(layout(bytes)?) };
     NonNull::new(memory).ok_or_else(|| out_of_memory(bytes))
 }
 
-fn layout(bytes: u64) -> Result<Layout, DeviceError> {
+pub(crate) fn layout(bytes: u64) -> Result<Layout, DeviceError> {
     let bytes_here = usize::try_from(bytes).map_err(|_| out_of_memory(bytes))?;
     Layout::from_size_align(bytes_here.max(1), ALIGN).map_err(|_| out_of_memory(bytes))
 }
 
-fn out_of_memory(bytes: u64) -> DeviceError {
+pub(crate) fn out_of_memory(bytes: u64) -> DeviceError {
     DeviceError { fault: Fault::OutOfMemory, call: "alloc", code: 0, message: format!("the host has no {bytes} bytes") }
 }

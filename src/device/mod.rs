@@ -4,6 +4,8 @@
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
 #[cfg(feature = "testing")]
+pub(crate) mod dry;
+#[cfg(feature = "testing")]
 pub(crate) mod fault;
 pub(crate) mod host;
 pub(crate) mod image;

@@ -3,7 +3,8 @@
 use super::{Digest, Random, Subject, compare_all_traces, compare_random_sessions, replay_traces};
 use crate::cache::flight::Patience;
 use crate::cache::index::{Found, Index, Take};
-use crate::cache::policy::Policy;
+use crate::cache::policy::Order;
+use crate::cache::policy::camp::Camp;
 use crate::cache::policy::lru::Lru;
 use crate::cache::slot::Stored;
 use crate::device::stream::StreamSet;
@@ -81,7 +82,7 @@ struct Vacancy {
     reserved: Option<u64>,
 }
 
-struct Session<P: Policy> {
+struct Session<P: Order> {
     index: Index<u32, Token, P>,
     /// Slot and handle of each lease, oldest first.
     leases: Vec<(u32, u64)>,
@@ -128,7 +129,7 @@ impl From<Error> for Verdict {
     }
 }
 
-impl<P: Policy> Session<P> {
+impl<P: Order> Session<P> {
     fn offer(&mut self, key: u32, bytes: u64) -> Token {
         self.offered.push((key, false));
         Token { number: self.offered.len() as u64, bytes }
@@ -183,14 +184,14 @@ impl<P: Policy> Session<P> {
     }
 }
 
-impl<P: Policy> Subject for Session<P> {
+impl<P: Order + Default> Subject for Session<P> {
     type Op = Op;
     type Answer = Answer;
 
     /// `budget BYTES most ENTRIES`.
     fn open(header: &[&str]) -> Self {
         let [_, budget, _, most] = header else { panic!("not a header: {header:?}") };
-        let index = Index::new(budget.parse().expect("bytes"), most.parse().expect("entries"), 1);
+        let index = Index::new(P::default(), budget.parse().expect("bytes"), most.parse().expect("entries"), 1);
         Session { index, leases: Vec::new(), vacancies: BTreeMap::new(), offered: Vec::new() }
     }
 
@@ -463,4 +464,9 @@ macro_rules! compared {
 mod lru {
     use super::*;
     compared!(Lru, "lru", traces, all, random);
+}
+
+mod camp {
+    use super::*;
+    compared!(Camp, "camp", traces, all, random);
 }

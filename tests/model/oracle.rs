@@ -1,5 +1,8 @@
-//! The specification of a cache, as slow and as plain as it gets: one list in the order of recency, in which the
+//! The specification of a cache, as slow and as plain as it gets: one list in the order of eviction, in which the
 //! leased are skipped where they stand. No links, no counters that could drift, no memory.
+
+use crate::order::{Order, Place};
+use hapax::Policy;
 
 /// What left, in order: keys and contents.
 pub type Left = Vec<(u32, Vec<u8>)>;
@@ -54,7 +57,8 @@ pub struct Oracle {
     limit_bytes: u64,
     budget_bytes: u64,
     max_entries: usize,
-    /// Least recently used first.
+    order: Order,
+    /// Next victim first.
     resident: Vec<Entry>,
     /// Without a key, still leased.
     retired: Vec<Entry>,
@@ -72,11 +76,13 @@ struct Entry {
     contents: Vec<u8>,
     cost_ns: u64,
     leases: usize,
+    place: Place,
 }
 
 impl Oracle {
-    pub fn new(granule_bytes: u64, limit_bytes: u64, budget_bytes: u64, max_entries: usize) -> Self {
+    pub fn new(policy: Policy, granule_bytes: u64, limit_bytes: u64, budget_bytes: u64, max_entries: usize) -> Self {
         Oracle {
+            order: Order::new(policy),
             granule_bytes,
             limit_bytes,
             budget_bytes,
@@ -150,8 +156,7 @@ impl Oracle {
             return self.counting_refusals(Err(Refusal::OverReservation));
         }
         self.close(key);
-        self.admit(key, contents, cost_ns);
-        let entry = self.resident.last_mut().unwrap();
+        let entry = self.admit(key, contents, cost_ns);
         entry.leases = 1;
         Ok(entry.number)
     }
@@ -243,6 +248,11 @@ impl Oracle {
         }
     }
 
+    /// How far the order's clock has run.
+    pub fn clock(&self) -> u128 {
+        self.order.clock
+    }
+
     /// Everything that the cache holds, whether a key leads to it or not.
     pub fn contents(&self) -> impl Iterator<Item = &[u8]> {
         let held = self.resident.iter().chain(&self.retired).chain(&self.collectable);
@@ -309,6 +319,7 @@ impl Oracle {
     fn evict(&mut self, at: usize) -> (u32, Vec<u8>) {
         self.counted.evictions += 1;
         let entry = self.resident.remove(at);
+        self.order.evicted(entry.place);
         (entry.key, entry.contents)
     }
 
@@ -320,9 +331,10 @@ impl Oracle {
         }
     }
 
-    fn admit(&mut self, key: u32, contents: &[u8], cost_ns: u64) {
+    fn admit(&mut self, key: u32, contents: &[u8], cost_ns: u64) -> &mut Entry {
         self.numbers += 1;
-        self.resident.push(Entry { number: self.numbers, key, contents: contents.to_vec(), cost_ns, leases: 0 });
+        let place = self.order.place(cost_ns, self.charge(contents.len()), false);
+        self.enter(Entry { number: self.numbers, key, contents: contents.to_vec(), cost_ns, leases: 0, place })
     }
 
     fn use_again(&mut self, key: u32) -> Option<u64> {
@@ -330,8 +342,16 @@ impl Oracle {
         entry.leases += 1;
         self.counted.hits += 1;
         let number = entry.number;
-        self.resident.push(entry);
+        entry.place = self.order.place(entry.cost_ns, self.charge(entry.contents.len()), true);
+        self.enter(entry);
         Some(number)
+    }
+
+    /// Behind all that leave before it and all that leave with it.
+    fn enter(&mut self, entry: Entry) -> &mut Entry {
+        let at = self.resident.iter().position(|other| other.place > entry.place).unwrap_or(self.resident.len());
+        self.resident.insert(at, entry);
+        &mut self.resident[at]
     }
 
     /// What no eviction can free: leased, retired and leased, reserved.

@@ -14,18 +14,19 @@ type Value = DevBox<[u8]>;
 /// Handles given back that wait to be put in again.
 const MOST_SPARE: usize = 4;
 
-/// Runs the steps, ends the cache, and frees every byte. The figures are those before the end.
-pub fn run(setup: &Setup, steps: impl IntoIterator<Item = Step>) -> Figures {
-    let Setup { granule_bytes, budget_bytes, max_entries } = *setup;
+/// Runs the steps, ends the cache, and frees every byte. The figures, and how far the order's clock ran, are those
+/// before the end.
+pub fn run(setup: &Setup, steps: impl IntoIterator<Item = Step>) -> (Figures, u128) {
+    let Setup { policy, granule_bytes, budget_bytes, max_entries } = *setup;
     let _watch = device::watch();
     let heap = Heap::new(device::open(), HeapOptions::new(LIMIT_BYTES).granule_bytes(granule_bytes)).unwrap();
     let stream = heap.new_stream().unwrap();
-    let mut options = CacheOptions::new(budget_bytes);
+    let mut options = CacheOptions::new(budget_bytes).policy(policy);
     if let Some(entries) = max_entries {
         options = options.max_entries(entries);
     }
     let cache = Cache::with_options(&heap, options).unwrap();
-    let oracle = Oracle::new(granule_bytes, LIMIT_BYTES, budget_bytes, max_entries.unwrap_or(usize::MAX));
+    let oracle = Oracle::new(policy, granule_bytes, LIMIT_BYTES, budget_bytes, max_entries.unwrap_or(usize::MAX));
     let mut pair = Pair {
         cache: &cache,
         stream: &stream,
@@ -41,13 +42,13 @@ pub fn run(setup: &Setup, steps: impl IntoIterator<Item = Step>) -> Figures {
         pair.compare();
         drop(telltale);
     }
-    let figures = pair.oracle.figures();
+    let seen = (pair.oracle.figures(), pair.oracle.clock());
     let expected = pair.end();
     assert_eq!(read_all(cache.into_handles()), expected);
     heap.settle().unwrap();
     assert_eq!((heap.ledger().live_bytes, heap.ledger().live_blocks), (0, 0));
     heap.close().unwrap();
-    figures
+    seen
 }
 
 /// Names the step that failed.

@@ -1,5 +1,6 @@
 //! What a run does to a cache, one call at a time, and how such runs are drawn.
 
+use hapax::Policy;
 use proptest::prelude::*;
 
 /// The limit of every run's heap: more than a run ever holds, so that only the cache refuses.
@@ -9,6 +10,7 @@ const MOST_BUDGET_BYTES: u64 = 60;
 
 #[derive(Debug, Clone)]
 pub struct Setup {
+    pub policy: Policy,
     pub granule_bytes: u64,
     pub budget_bytes: u64,
     pub max_entries: Option<usize>,
@@ -82,13 +84,12 @@ pub enum Then {
 }
 
 pub fn setup() -> impl Strategy<Value = Setup> {
+    let policy = prop_oneof![Just(Policy::Lru), Just(Policy::Camp)];
     let granule_bytes = prop_oneof![4 => Just(1u64), 1 => Just(8)];
     let max_entries = prop_oneof![2 => Just(None), 1 => (1..=6usize).prop_map(Some)];
-    (granule_bytes, 20..=MOST_BUDGET_BYTES, max_entries).prop_map(|(granule_bytes, budget_bytes, max_entries)| Setup {
-        granule_bytes,
-        budget_bytes,
-        max_entries,
-    })
+    (policy, granule_bytes, 20..=MOST_BUDGET_BYTES, max_entries).prop_map(
+        |(policy, granule_bytes, budget_bytes, max_entries)| Setup { policy, granule_bytes, budget_bytes, max_entries },
+    )
 }
 
 pub fn step() -> impl Strategy<Value = Step> {
@@ -133,9 +134,9 @@ fn bytes() -> impl Strategy<Value = usize> {
     prop_oneof![12 => 1..=16usize, 2 => Just(0usize), 3 => 17..=MOST_BUDGET_BYTES as usize + 2]
 }
 
-/// Below what a cache keeps exactly.
+/// Only what a cache keeps exactly, up to the dearest there is.
 fn cost() -> impl Strategy<Value = u64> {
-    0..1000u64
+    prop_oneof![2 => 0..1000u64, 1 => (10..46u32).prop_map(|bit| 1 << bit), 1 => (46..64u32).prop_map(|bit| 1 << bit)]
 }
 
 fn budget() -> impl Strategy<Value = u64> {

@@ -3,21 +3,21 @@
 
 use crate::cache::core::{Core, Removed, Sum};
 use crate::cache::count::{Counts, PASSED};
-use crate::cache::policy::Policy;
+use crate::cache::policy::{Order, Rank};
 use crate::cache::slot::Stored;
 use crate::error::Error;
 use smallvec::SmallVec;
 
 /// A victim found by a plan. Those of the queue are detached already.
-struct Step<R> {
+struct Step {
     slot: u32,
-    rank: R,
+    rank: Rank,
     aside: bool,
 }
 
-type Plan<R> = SmallVec<[Step<R>; 4]>;
+type Plan = SmallVec<[Step; 4]>;
 
-impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
+impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     /// Evicts the shortest prefix of the unleased that frees `bytes`, or all of them if they are fewer.
     pub(crate) fn evict_bytes(&mut self, bytes: u64, counts: &Counts, out: &mut Removed<K, S>) {
         let before = self.collectable_sum.bytes;
@@ -78,7 +78,9 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
         };
         if let Some(slot) = self.sole_victim(need, replaced, counts) {
             self.collect(counts, out);
+            self.policy.evict(slot);
             self.policy.remove(slot);
+            self.renumber();
             self.counters.evictions += 1;
             let next = self.policy.first().map(|(_, next)| (next, self.slots.hash(next)));
             out.push(self.take(slot));
@@ -110,7 +112,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     }
 
     /// Walks the order until enough is found: leased entries of the queue are passed, unleased ones detached.
-    fn plan(&mut self, need: Sum, replaced: Option<u32>, counts: &Counts) -> (Plan<P::Rank>, Sum) {
+    fn plan(&mut self, need: Sum, replaced: Option<u32>, counts: &Counts) -> (Plan, Sum) {
         let Core { policy, slots, aside, passed, granule_bytes, .. } = self;
         let mut aside = aside.iter().peekable();
         let mut plan = Plan::new();
@@ -141,7 +143,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
     }
 
     /// The plan does not suffice: what it detached keeps its rank aside, so that the order stays.
-    fn set_aside(&mut self, plan: Plan<P::Rank>, counts: &Counts) {
+    fn set_aside(&mut self, plan: Plan, counts: &Counts) {
         for Step { slot, rank, .. } in plan.into_iter().filter(|step| !step.aside) {
             counts.at(slot).flag(PASSED);
             self.aside.insert(rank, slot);
@@ -149,16 +151,26 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
         }
     }
 
-    fn evict(&mut self, plan: Plan<P::Rank>, replaced: Option<u32>, counts: &Counts, out: &mut Removed<K, S>) {
+    fn evict(&mut self, plan: Plan, replaced: Option<u32>, counts: &Counts, out: &mut Removed<K, S>) {
         if let Some(slot) = replaced {
             let detached = plan.iter().any(|step| step.slot == slot && !step.aside);
             let entry = if detached { self.take(slot) } else { self.remove(slot, counts) };
             out.push(entry);
         }
         for Step { slot, aside, .. } in plan.into_iter().filter(|step| Some(step.slot) != replaced) {
+            self.policy.evict(slot);
             let entry = if aside { self.remove(slot, counts) } else { self.take(slot) };
             self.counters.evictions += 1;
             out.push(entry);
+        }
+        self.renumber();
+    }
+
+    /// The order may have got new numbers; what is aside is filed under them.
+    fn renumber(&mut self) {
+        if self.policy.renumber() {
+            let slots: Vec<u32> = std::mem::take(&mut self.aside).into_values().collect();
+            self.aside = slots.into_iter().map(|slot| (self.policy.rank(slot), slot)).collect();
         }
     }
 }

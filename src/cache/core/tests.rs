@@ -2,6 +2,7 @@
 //! are compared with a slow oracle by `tests/model.rs`.
 
 use super::*;
+use crate::cache::policy::camp::Camp;
 use crate::cache::policy::lru::Lru;
 
 struct Token(u64);
@@ -22,15 +23,15 @@ impl Stored for Token {
     }
 }
 
-struct Bench {
-    core: Core<u32, Token, Lru>,
+struct Bench<P: Order> {
+    core: Core<u32, Token, P>,
     counts: Counts,
 }
 
-impl Bench {
+impl<P: Order> Bench<P> {
     /// Keys `0..entries` of one byte each, the first of them leased.
-    fn with_leased(entries: u32, leased: u32) -> Self {
-        let mut bench = Bench { core: Core::new(u64::from(entries), usize::MAX, 1), counts: Counts::new() };
+    fn with_leased(policy: P, entries: u32, leased: u32) -> Self {
+        let mut bench = Bench { core: Core::new(policy, u64::from(entries), usize::MAX, 1), counts: Counts::new() };
         for key in 0..entries {
             bench.insert(key, 1).unwrap();
         }
@@ -45,10 +46,14 @@ impl Bench {
     }
 
     fn insert(&mut self, key: u32, bytes: u64) -> Result<Vec<u32>, Error> {
+        self.insert_with_cost(key, bytes, 0)
+    }
+
+    fn insert_with_cost(&mut self, key: u32, bytes: u64, cost_ns: u64) -> Result<Vec<u32>, Error> {
         let mut out = Removed::new();
         let place = self.core.find(key, &key);
         self.core.make_room_for(place, bytes, &self.counts, &mut out)?;
-        self.core.admit(key, key, Token(bytes), 0, &self.counts);
+        self.core.admit(key, key, Token(bytes), cost_ns, &self.counts);
         self.core.validate(&self.counts);
         Ok(out.into_iter().map(|(key, _)| key).collect())
     }
@@ -73,13 +78,13 @@ impl Bench {
     }
 
     fn queued(&self) -> usize {
-        self.core.policy.attached().count()
+        self.core.policy.attached().len()
     }
 }
 
 #[test]
 fn an_eviction_meets_each_leased_entry_once_per_use() {
-    let mut bench = Bench::with_leased(10, 4);
+    let mut bench = Bench::with_leased(Lru::default(), 10, 4);
     assert_eq!(bench.insert(100, 1).unwrap(), [4], "four leased ones are passed over");
     assert_eq!(bench.queued(), 6, "and stand in the queue no more");
     assert_eq!(bench.core.passed.entries, 4);
@@ -95,8 +100,8 @@ fn an_eviction_meets_each_leased_entry_once_per_use() {
 
 #[test]
 fn a_refusal_leaves_the_order_and_is_known_at_once_when_repeated() {
-    let mut bench = Bench::with_leased(10, 9);
-    let order = |bench: &Bench| bench.core.rows(&bench.counts).iter().map(|row| row.key).collect::<Vec<_>>();
+    let mut bench = Bench::with_leased(Lru::default(), 10, 9);
+    let order = |bench: &Bench<Lru>| bench.core.rows(&bench.counts).iter().map(|row| row.key).collect::<Vec<_>>();
     let before = order(&bench);
     let refused = Error::NoRoom { need_bytes: 2, held_bytes: 9, budget_bytes: 10 };
     assert_eq!(bench.insert(100, 2), Err(refused.clone()));
@@ -106,10 +111,45 @@ fn a_refusal_leaves_the_order_and_is_known_at_once_when_repeated() {
     assert_eq!(bench.insert(100, 1).unwrap(), [9]);
 }
 
+#[test]
+fn under_camp_what_was_passed_over_competes_by_its_priority() {
+    let mut bench = Bench::with_leased(Camp::default(), 0, 0);
+    bench.core.budget_bytes = 4;
+    for (key, cost_ns) in [(0, 30), (1, 9), (2, 20), (3, 40)] {
+        bench.insert_with_cost(key, 1, cost_ns).unwrap();
+    }
+    [0, 1].into_iter().for_each(|key| bench.lease(key)); // at 60 and 18
+    assert_eq!(bench.insert_with_cost(4, 1, 100).unwrap(), [2], "at 20; the one before it is leased");
+    bench.release(1);
+    bench.release(0);
+    assert_eq!((bench.core.aside.len(), bench.queued()), (1, 3), "only what an eviction met was passed");
+    assert_eq!(bench.insert_with_cost(5, 1, 100).unwrap(), [1], "released, it leads again");
+    assert_eq!(bench.insert_with_cost(6, 1, 100).unwrap(), [3], "at 40, before the one released at 60");
+    assert_eq!(bench.insert_with_cost(7, 1, 100).unwrap(), [0]);
+}
+
+/// What is aside is filed under its rank, and must be found under its new one.
+#[test]
+fn what_stands_aside_keeps_its_place_when_numbers_are_made_small() {
+    let rebases = 1 << 22;
+    let mut bench = Bench::with_leased(Camp::rebasing_at(rebases), 0, 0);
+    bench.core.budget_bytes = 4;
+    for key in 0..3 {
+        bench.insert_with_cost(key, 1, 1).unwrap();
+        bench.lease(key);
+    }
+    bench.insert_with_cost(3, 1, 1 << 30).unwrap(); // far above where numbers are made small
+    assert_eq!(bench.insert_with_cost(4, 1, 1).unwrap(), [3]);
+    assert_eq!(bench.core.passed.entries, 3, "met on the way");
+    [2, 0].into_iter().for_each(|key| bench.release(key));
+    assert_eq!(bench.core.aside.len(), 2);
+    assert_eq!(bench.insert_with_cost(5, 2, 1).unwrap(), [0, 2], "in the order of their places");
+}
+
 /// The last release of a passed entry may come late, when the slot is somebody else's.
 #[test]
 fn a_late_release_does_not_touch_the_slots_next_entry() {
-    let mut bench = Bench::with_leased(2, 1);
+    let mut bench = Bench::with_leased(Lru::default(), 2, 1);
     assert_eq!(bench.insert(100, 1).unwrap(), [1]);
     let slot = bench.slot(0);
     assert!(bench.counts.at(slot).release(), "it was passed over, so the index must hear of it");
@@ -126,7 +166,7 @@ fn a_late_release_does_not_touch_the_slots_next_entry() {
 
 #[test]
 fn a_retired_entry_is_queued_for_collection_once() {
-    let mut bench = Bench::with_leased(1, 1);
+    let mut bench = Bench::with_leased(Lru::default(), 1, 1);
     let slot = bench.slot(0);
     let mut out = Removed::new();
     bench.core.retire(slot, &bench.counts, &mut out);

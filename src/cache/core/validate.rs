@@ -2,11 +2,11 @@
 
 use crate::cache::core::{Core, Place, Sum};
 use crate::cache::count::{Counts, PASSED, RETIRED};
-use crate::cache::policy::Policy;
+use crate::cache::policy::Order;
 use crate::cache::slot::{Slot, Stored};
 use std::collections::HashSet;
 
-impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
+impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     pub(crate) fn validate(&self, counts: &Counts) {
         self.check_sums(counts);
         self.check_order(counts);
@@ -47,7 +47,7 @@ impl<K: Eq, S: Stored, P: Policy> Core<K, S, P> {
 
     /// Each resident slot is queued, passed or aside, and flagged accordingly.
     fn check_order(&self, counts: &Counts) {
-        let queue: HashSet<u32> = self.policy.attached().map(|(_, slot)| slot).collect();
+        let queue: HashSet<u32> = self.policy.attached().into_iter().map(|(_, slot)| slot).collect();
         let aside: HashSet<u32> = self.aside.values().copied().collect();
         let (mut passed_sum, mut aside_sum) = (Sum::default(), Sum::default());
         for (slot, held) in self.slots.iter() {

@@ -17,6 +17,7 @@
 //!
 //! `planted` runs the same tests with bugs planted in the source, and each must be caught.
 
+mod camp;
 mod fills;
 mod planted;
 mod public;
@@ -26,6 +27,9 @@ mod scripts;
 use crate::cache::core::Removed;
 use crate::cache::flight::Patience;
 use crate::cache::index::{Found, Hit, Index, Take};
+use crate::cache::policy::Policy;
+use crate::cache::policy::camp::Camp;
+use crate::cache::policy::chosen::Chosen;
 use crate::cache::slot::Stored;
 use crate::device::stream::StreamSet;
 use crate::error::Error;
@@ -193,7 +197,20 @@ impl World {
     }
 
     fn with_ledger(ledger: &Rc<Ledger>) -> Rc<Self> {
-        Rc::new(World { index: Index::new(BUDGET_BYTES, usize::MAX, 1), ledger: ledger.clone() })
+        World::under(Policy::Lru, ledger)
+    }
+
+    fn under(policy: Policy, ledger: &Rc<Ledger>) -> Rc<Self> {
+        World::ordered_by(policy.into(), ledger)
+    }
+
+    /// Under CAMP, whose numbers are made small when the clock comes to `clock`.
+    fn rebasing_at(clock: u64, ledger: &Rc<Ledger>) -> Rc<Self> {
+        World::ordered_by(Chosen::Camp(Box::new(Camp::rebasing_at(clock))), ledger)
+    }
+
+    fn ordered_by(order: Chosen, ledger: &Rc<Ledger>) -> Rc<Self> {
+        Rc::new(World { index: Index::new(order, BUDGET_BYTES, usize::MAX, 1), ledger: ledger.clone() })
     }
 
     /// With one entry, under the key that most models are about.
@@ -221,8 +238,12 @@ impl World {
     }
 
     fn insert(&self, key: char, bytes: u64) -> bool {
+        self.insert_with_cost(key, bytes, 0)
+    }
+
+    fn insert_with_cost(&self, key: char, bytes: u64, cost_ns: u64) -> bool {
         let mut value = Some(self.ledger.make(bytes));
-        match self.index.insert(key, bytes, 0, || value.take().expect("taken once")) {
+        match self.index.insert(key, bytes, cost_ns, || value.take().expect("taken once")) {
             Ok(removed) => {
                 self.take_all(removed);
                 true

@@ -1,6 +1,6 @@
 //! Exact least recently used: a doubly linked queue over dense slot numbers. Every operation is O(1).
 
-use crate::cache::policy::Policy;
+use crate::cache::policy::{Order, Rank, Weight};
 
 const NIL: u32 = u32::MAX;
 
@@ -20,7 +20,7 @@ pub(crate) struct Lru {
 }
 
 /// Everything attached is newer than everything detached.
-const ATTACHED: u64 = u64::MAX;
+const ATTACHED: Rank = Rank { place: 0, age: u64::MAX };
 
 impl Default for Lru {
     fn default() -> Self {
@@ -28,10 +28,8 @@ impl Default for Lru {
     }
 }
 
-impl Policy for Lru {
-    type Rank = u64;
-
-    fn admit(&mut self, slot: u32) {
+impl Order for Lru {
+    fn admit(&mut self, slot: u32, _: Weight) {
         if self.links.len() <= slot as usize {
             self.links.resize(slot as usize + 1, Links { older: NIL, newer: NIL });
         }
@@ -49,32 +47,39 @@ impl Policy for Lru {
         self.unlink(slot);
     }
 
-    fn first(&self) -> Option<(u64, u32)> {
+    fn first(&self) -> Option<(Rank, u32)> {
         (self.oldest != NIL).then_some((ATTACHED, self.oldest))
     }
 
-    fn detach(&mut self, slot: u32) -> u64 {
+    fn detach(&mut self, slot: u32) -> Rank {
         debug_assert_eq!(slot, self.oldest, "the number orders only what leaves from the old end");
         self.unlink(slot);
         self.passings += 1;
-        let number = self.passings;
-        self.links[slot as usize] = Links { older: (number >> 32) as u32, newer: number as u32 };
-        number
+        self.links[slot as usize] = Links { older: (self.passings >> 32) as u32, newer: self.passings as u32 };
+        self.rank(slot)
     }
 
-    fn rank(&self, slot: u32) -> u64 {
+    fn rank(&self, slot: u32) -> Rank {
         let Links { older, newer } = self.links[slot as usize];
-        u64::from(older) << 32 | u64::from(newer)
+        Rank { place: 0, age: u64::from(older) << 32 | u64::from(newer) }
+    }
+
+    #[inline]
+    fn evict(&mut self, _: u32) {}
+
+    #[inline]
+    fn renumber(&mut self) -> bool {
+        false
     }
 
     fn readmit(&mut self, slot: u32) {
         self.push(slot);
     }
 
-    fn attached(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
+    fn attached(&self) -> Vec<(Rank, u32)> {
         let first = (self.oldest != NIL).then_some(self.oldest);
         let next = |&slot: &u32| Some(self.links[slot as usize].newer).filter(|&newer| newer != NIL);
-        std::iter::successors(first, next).map(|slot| (ATTACHED, slot))
+        std::iter::successors(first, next).map(|slot| (ATTACHED, slot)).collect()
     }
 }
 
@@ -106,13 +111,13 @@ mod tests {
     use super::*;
 
     fn order(lru: &Lru) -> Vec<u32> {
-        lru.attached().map(|(_, slot)| slot).collect()
+        lru.attached().into_iter().map(|(_, slot)| slot).collect()
     }
 
     #[test]
     fn the_queue_runs_from_the_least_to_the_most_recently_used() {
         let mut lru = Lru::default();
-        (0..4).for_each(|slot| lru.admit(slot));
+        (0..4).for_each(|slot| lru.admit(slot, Weight { cost_ns: 0, bytes: 1 }));
         lru.touch(1);
         lru.touch(1);
         assert_eq!(order(&lru), [0, 2, 3, 1]);
@@ -124,7 +129,7 @@ mod tests {
     #[test]
     fn detached_slots_rank_before_the_queue_in_the_order_they_left() {
         let mut lru = Lru::default();
-        (0..3).for_each(|slot| lru.admit(slot));
+        (0..3).for_each(|slot| lru.admit(slot, Weight { cost_ns: 0, bytes: 1 }));
         let (first, second) = (lru.detach(0), lru.detach(1));
         assert!(first < second && second < lru.first().unwrap().0);
         assert_eq!((lru.rank(0), lru.rank(1)), (first, second));
