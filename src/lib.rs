@@ -28,6 +28,8 @@
 struct Readme;
 
 mod cache;
+#[cfg(feature = "persist")]
+mod code;
 mod device;
 mod error;
 mod handle;
@@ -45,6 +47,8 @@ pub use crate::cache::lease::{Lease, OwnedLease};
 pub use crate::cache::resident::Resident;
 pub use crate::cache::vacancy::{Filled, Lookup, Reservation, TryLookup, Vacancy};
 pub use crate::cache::{Cache, CacheOptions, Peek, Removed, SnapshotEntry, VramCache};
+#[cfg(feature = "persist")]
+pub use crate::code::{CodeError, CodeMode, CodeStats, CodeStore, Compiled, Difference, Missing, Source, Unit};
 #[cfg(feature = "cuda")]
 pub use crate::device::cuda::driver::CudaAbsent;
 #[cfg(feature = "cuda")]
@@ -79,6 +83,20 @@ pub use crate::persist::envelope::{Damage, Key, Kind, Meta};
 pub use crate::persist::envelope::{Envelope, decode, encode};
 #[cfg(feature = "persist")]
 pub use crate::persist::fingerprint::{Fingerprint, FingerprintBuilder};
+#[cfg(feature = "persist")]
+pub use crate::persist::store::directory::DirectoryStore;
+#[cfg(feature = "persist")]
+pub use crate::persist::store::directory::journal::DirectoryJournal;
+#[cfg(feature = "persist")]
+pub use crate::persist::store::directory::options::DirectoryOptions;
+#[cfg(feature = "persist")]
+pub use crate::persist::store::directory::root::Distrust;
+#[cfg(all(feature = "persist", feature = "testing"))]
+pub use crate::persist::store::directory::root::Surroundings;
+#[cfg(all(feature = "persist", feature = "testing"))]
+pub use crate::persist::store::directory::segment::read_any_file;
+#[cfg(all(feature = "persist", feature = "testing"))]
+pub use crate::persist::store::disk::{Disk, DiskFile};
 #[cfg(feature = "persist")]
 pub use crate::persist::store::memory::{MemoryJournal, MemoryStore};
 #[cfg(feature = "persist")]

@@ -47,6 +47,14 @@ impl Kind {
     pub const fn custom(number: u8) -> Kind {
         Kind(0x100 | number as u16)
     }
+
+    pub(crate) const fn internal(number: u16) -> Kind {
+        Kind(number)
+    }
+
+    pub(crate) const fn number(self) -> u16 {
+        self.0
+    }
 }
 
 /// What a store looks entries up by.
@@ -119,6 +127,15 @@ pub struct Envelope<'a> {
     pub meta: Meta,
     /// The artifact's bytes.
     pub payload: &'a [u8],
+    /// Where they begin in the record.
+    pub(crate) payload_offset: usize,
+}
+
+impl Envelope<'_> {
+    /// How long the whole record is.
+    pub(crate) fn record_bytes(&self) -> usize {
+        self.payload_offset + self.payload.len() + CHECKSUM_BYTES
+    }
 }
 
 /// The lengths of a record, as its first bytes claim them.
@@ -168,7 +185,13 @@ pub fn decode(bytes: &[u8]) -> Result<Envelope<'_>, Damage> {
     }
     let (header, payload) = checked[PREFIX_BYTES..].split_at(lengths.header_bytes);
     let meta = codec::from_bytes(header).ok_or(Damage::Header)?;
-    Ok(Envelope { key: key(checked), meta, payload })
+    Ok(Envelope { key: key(checked), meta, payload, payload_offset: PREFIX_BYTES + lengths.header_bytes })
+}
+
+/// As [`decode`], of the record that is looked for.
+pub(crate) fn decode_expecting<'a>(bytes: &'a [u8], expected: &Key) -> Result<Envelope<'a>, Damage> {
+    let envelope = decode(bytes)?;
+    if envelope.key == *expected { Ok(envelope) } else { Err(Damage::OtherKey) }
 }
 
 /// How long the record that begins `bytes` claims to be. Nothing but the magic and the version vouches for it yet.
@@ -227,7 +250,7 @@ mod tests {
     fn a_record_comes_back_whatever_follows_it() {
         let (key, meta, mut bytes) = sample();
         bytes.extend(b"more");
-        let read = decode(&bytes).unwrap();
+        let read = decode_expecting(&bytes, &key).unwrap();
         assert_eq!((read.key, read.meta, read.payload), (key, meta, &b"artifact"[..]));
         assert_eq!(lengths(&bytes).unwrap().record_bytes(), bytes.len() - 4);
     }

@@ -162,7 +162,7 @@ impl Journal for MemoryJournal {
     }
 
     fn replay(&self) -> Result<Replay, Refusal> {
-        Ok(Replay { entries: self.0.lock().entries.clone(), damaged: 0 })
+        Ok(Replay { entries: self.0.lock().entries.clone(), ..Replay::default() })
     }
 
     fn compact(&self, fold: &mut dyn FnMut(Vec<JournalEntry>) -> Vec<JournalEntry>) -> Result<Compacted, Refusal> {

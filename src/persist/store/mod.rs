@@ -7,11 +7,14 @@
 //! - A **hint** is a sum over processes. To count it twice is as wrong as to lose it. It goes into a [`Journal`]: a set
 //!   of entries in which each stays exactly one entry, and which nobody but its user makes smaller.
 
+pub(crate) mod directory;
+pub(crate) mod disk;
 pub(crate) mod memory;
 
 use crate::persist::envelope::{Damage, Key, Meta};
 use crate::persist::fingerprint::Fingerprint;
 use std::fmt;
+use std::io;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
@@ -26,7 +29,7 @@ use std::sync::Arc;
 /// - **Acknowledged is kept.** Once `put` has returned `Ok`, the entry outlives the death of the process, if the
 ///   implementation outlives processes at all, and after [`sync`](Store::sync) the loss of power. Only eviction,
 ///   `clear` and damage to the bytes themselves end it.
-/// - **Refused is unchanged.** A `put` that returns a [`Refusal`] has stored nothing and evicted nothing.
+/// - **Refused is absent.** A `put` that returns a [`Refusal`] has stored nothing, and what was stored under the key stays.
 /// - **Bounded.** The budget holds for all processes together, over restarts.
 /// - **Patient with nobody.** No call waits for another process.
 pub trait Store: Send + Sync {
@@ -111,6 +114,9 @@ pub struct Replay {
     pub entries: Vec<JournalEntry>,
     /// Places at which bytes had changed or were missing.
     pub damaged: u64,
+    /// Files that were read: about one for each process that appended since the last fold. Many are a reason to
+    /// [`compact`](Journal::compact).
+    pub files: usize,
 }
 
 /// How [`Journal::compact`] ended.
@@ -236,6 +242,17 @@ pub enum Refusal {
         /// What the system said.
         message: String,
     },
+}
+
+impl Refusal {
+    /// What an operating system's error means for whoever wanted to write.
+    pub(crate) fn from_io(action: &'static str, error: &io::Error) -> Refusal {
+        match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Refusal::ReadOnly,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Refusal::DiskFull,
+            _ => Refusal::Io { action, message: error.to_string() },
+        }
+    }
 }
 
 /// An entry without its payload.

@@ -1,0 +1,374 @@
+//! Compiled code that outlives the process: compile once, then get it from a store. Knows stores and no files, no device
+//! and no compiler: what compiles is the embedder's function.
+
+mod flight;
+
+use crate::code::flight::{Flights, Turn};
+use crate::persist::envelope::{Key, Kind, Meta};
+use crate::persist::fingerprint::Fingerprint;
+use crate::persist::store::directory::DirectoryStore;
+use crate::persist::store::directory::options::DirectoryOptions;
+use crate::persist::store::directory::root::Distrust;
+use crate::persist::store::{Collected, Miss, Record, Refusal, Store, StoreStats, StoredEntry};
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// What is compiled at once: a function, a module, a kernel.
+pub trait Unit {
+    /// Names everything that changes what compiling gives. Two units of one fingerprint share an artifact.
+    fn fingerprint(&self) -> Fingerprint;
+
+    /// What kind of artifact compiling gives.
+    fn kind(&self) -> Kind {
+        Kind::CODE
+    }
+
+    /// A name for people.
+    fn label(&self) -> String {
+        String::new()
+    }
+}
+
+/// Keeps compiled artifacts in a [`Store`], and compiles what is missing, once.
+///
+/// ```
+/// use hapax::{CodeStore, DirectoryOptions, Fingerprint, Source, Unit};
+///
+/// struct Function {
+///     ir: String,
+/// }
+///
+/// impl Unit for Function {
+///     fn fingerprint(&self) -> Fingerprint {
+///         Fingerprint::of("my-compiler 1.2").part("target", "x86_64").part("ir", &self.ir).finish()
+///     }
+/// }
+///
+/// fn compile(function: &Function) -> Result<Vec<u8>, std::fmt::Error> {
+///     Ok(function.ir.to_uppercase().into_bytes())
+/// }
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// let options = DirectoryOptions::new("my-compiler").dir(folder).budget_bytes(256 << 20);
+/// let function = Function { ir: "ret 42".to_owned() };
+/// let first = CodeStore::open(&options).get_or_compile(&function, compile)?;
+/// assert_eq!(first.source, Source::Compiled);
+///
+/// let again = CodeStore::open(&options).get_or_compile(&function, compile)?; // the next process
+/// assert_eq!((&*again, again.source), (&b"RET 42"[..], Source::Stored));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct CodeStore {
+    store: Arc<dyn Store>,
+    mode: CodeMode,
+    verify_every: u64,
+    flights: Flights,
+    off: Option<Distrust>,
+    counters: Counters,
+}
+
+/// What a [`CodeStore`] does about misses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum CodeMode {
+    /// Compiles them and stores the result.
+    #[default]
+    ReadWrite,
+    /// Compiles them and stores nothing.
+    ReadOnly,
+    /// Refuses them: where everything was compiled in advance, compiling is a mistake.
+    MustHit,
+}
+
+#[derive(Default)]
+struct Counters {
+    compiles: AtomicU64,
+    compile_ns: AtomicU64,
+    shared: AtomicU64,
+    saved_ns: AtomicU64,
+    hits_to_verify: AtomicU64,
+    verified: AtomicU64,
+    differing: AtomicU64,
+}
+
+/// A [`CodeStore`]'s figures since it was opened, and those of the store behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct CodeStats {
+    /// Hits, misses, evictions, bytes and the budget.
+    pub store: StoreStats,
+    /// Units compiled, also to verify.
+    pub compiles: u64,
+    /// How long that took.
+    pub compile_ns: u64,
+    /// Calls that waited for another thread's compilation of the same unit and shared its result.
+    pub shared: u64,
+    /// How long compiling what was found took whoever compiled it.
+    pub saved_ns: u64,
+    /// Hits that were compiled again and compared.
+    pub verified: u64,
+    /// Of those, the ones that came out different.
+    pub differing: u64,
+}
+
+/// An artifact, and where it came from. It derefs to its bytes.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Compiled {
+    /// The bytes.
+    pub record: Record,
+    /// Where they came from.
+    pub source: Source,
+    /// Why they could not be stored, if they should have been. They are as good as others.
+    pub refusal: Option<Refusal>,
+}
+
+/// Where an artifact came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Source {
+    /// From the store.
+    Stored,
+    /// It was compiled by this call.
+    Compiled,
+    /// Another thread compiled it while this call waited.
+    Shared,
+}
+
+/// Why there is no artifact.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodeError<E> {
+    /// The compiler's own error.
+    #[error("{0}")]
+    Compile(E),
+    /// The store should have had it, and did not.
+    #[error("{:?} ({:?}) should have been compiled in advance: {}", .0.label, .0.key, .0.miss)]
+    MustHit(Box<Missing>),
+    /// Compiled again it came out different: the fingerprint leaves something out, or the compiler's result depends on
+    /// more than its input.
+    #[error(
+        "{:?} ({:?}) compiles to {} bytes now and is stored as {} others: add what changed to the fingerprint",
+        .0.label, .0.key, .0.compiled.len(), .0.stored.len()
+    )]
+    Differs(Box<Difference>),
+}
+
+/// What a store in [`CodeMode::MustHit`] did not have.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Missing {
+    /// What was looked for.
+    pub key: Key,
+    /// The unit's name.
+    pub label: String,
+    /// Why it was not found.
+    pub miss: Miss,
+}
+
+/// What came out different when it was [verified](CodeStore::verify_every).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Difference {
+    /// What was compiled.
+    pub key: Key,
+    /// The unit's name.
+    pub label: String,
+    /// What the store has.
+    pub stored: Record,
+    /// What compiling gave.
+    pub compiled: Record,
+}
+
+impl CodeStore {
+    /// Over a directory. A directory that cannot be trusted or opened gives a store that is off: everything is compiled, and
+    /// [`off_reason`](CodeStore::off_reason) says why.
+    pub fn open(options: &DirectoryOptions) -> CodeStore {
+        let store = DirectoryStore::open(options);
+        let off = store.off_reason().cloned();
+        CodeStore { off, ..CodeStore::over(Arc::new(store)) }
+    }
+
+    /// As [`open`](CodeStore::open), but a store that would be off is an error.
+    pub fn open_strict(options: &DirectoryOptions) -> Result<CodeStore, Distrust> {
+        Ok(CodeStore::over(Arc::new(DirectoryStore::open_strict(options)?)))
+    }
+
+    /// Over any store.
+    pub fn over(store: Arc<dyn Store>) -> CodeStore {
+        CodeStore {
+            store,
+            mode: CodeMode::ReadWrite,
+            verify_every: 0,
+            flights: Flights::default(),
+            off: None,
+            counters: Counters::default(),
+        }
+    }
+
+    /// What it does about misses.
+    pub fn mode(self, mode: CodeMode) -> CodeStore {
+        CodeStore { mode, ..self }
+    }
+
+    /// Compiles each `every`th hit again and compares; 0, as at first, none. A difference is [`CodeError::Differs`].
+    pub fn verify_every(self, every: u64) -> CodeStore {
+        CodeStore { verify_every: every, ..self }
+    }
+
+    /// Why it is off, if it is.
+    pub fn off_reason(&self) -> Option<&Distrust> {
+        self.off.as_ref()
+    }
+
+    /// The artifact, if it is stored.
+    pub fn get(&self, key: &Key) -> Result<Record, Miss> {
+        let found = self.store.get(key)?;
+        self.counters.saved_ns.fetch_add(found.meta().compile_ns, Ordering::Relaxed);
+        Ok(found)
+    }
+
+    /// Stores an artifact that was compiled elsewhere.
+    pub fn put(&self, key: &Key, meta: &Meta, artifact: &[u8]) -> Result<(), Refusal> {
+        if self.mode == CodeMode::ReadWrite { self.store.put(key, meta, artifact) } else { Err(Refusal::ReadOnly) }
+    }
+
+    /// The unit's artifact: from the store, or compiled now and stored.
+    ///
+    /// `compile` is a plain function, so it sees the unit and nothing else: what it depends on is in the unit, and so
+    /// within reach of its fingerprint.
+    ///
+    /// Threads that ask for the same unit at once wait for one of them to compile it. A thread that is compiling never waits:
+    /// what it needs meanwhile it compiles itself, so that no chain of units can deadlock. If compiling fails or panics,
+    /// the next of those that wait tries.
+    ///
+    /// # Errors
+    /// [`CodeError::Compile`] with the compiler's error; in their modes [`CodeError::MustHit`] and [`CodeError::Differs`].
+    /// That something cannot be stored is no error: see [`Compiled::refusal`].
+    pub fn get_or_compile<U: Unit, E>(
+        &self,
+        unit: &U,
+        compile: fn(&U) -> Result<Vec<u8>, E>,
+    ) -> Result<Compiled, CodeError<E>> {
+        let key = Key::new(unit.kind(), unit.fingerprint());
+        loop {
+            let landed = self.flights.landed();
+            let miss = match self.get(&key) {
+                Ok(record) => return self.verify(unit, key, record, compile),
+                Err(miss) => miss,
+            };
+            if self.mode == CodeMode::MustHit {
+                return Err(CodeError::MustHit(Box::new(Missing { key, label: unit.label(), miss })));
+            }
+            match self.flights.take_turn(&key) {
+                Turn::Compile(flight) => {
+                    // Another thread may have landed between the lookup and our turn: look again, which is a lookup more.
+                    if flight.is_some() && self.flights.landed() != landed {
+                        if let Ok(record) = self.get(&key) {
+                            return Ok(Compiled { record, source: Source::Stored, refusal: None });
+                        }
+                    }
+                    let record = self.compile(unit, compile)?;
+                    let refusal = match self.mode {
+                        CodeMode::ReadWrite => self.store.put(&key, record.meta(), &record).err(),
+                        _ => None,
+                    };
+                    if let Some(flight) = flight {
+                        flight.land(record.clone());
+                    }
+                    return Ok(Compiled { record, source: Source::Compiled, refusal });
+                }
+                Turn::Landed(record) => {
+                    self.counters.shared.fetch_add(1, Ordering::Relaxed);
+                    return Ok(Compiled { record, source: Source::Shared, refusal: None });
+                }
+                // Whoever compiled it failed: it is somebody else's turn.
+                Turn::Again => {}
+            }
+        }
+    }
+
+    /// What is stored, the least recently used first.
+    pub fn entries(&self) -> Vec<StoredEntry> {
+        self.store.entries()
+    }
+
+    /// Makes everything stored so far survive the loss of power.
+    pub fn sync(&self) -> Result<(), Refusal> {
+        self.store.sync()
+    }
+
+    /// Removes every entry, and no file that hapax did not write.
+    pub fn clear(&self) -> Result<(), Refusal> {
+        self.store.clear()
+    }
+
+    /// Removes what crashes left behind, and brings the bytes under the budget.
+    pub fn gc(&self) -> Result<Collected, Refusal> {
+        self.store.gc()
+    }
+
+    /// Counts since it was opened, and bytes now.
+    pub fn stats(&self) -> CodeStats {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.counters;
+        CodeStats {
+            store: self.store.stats(),
+            compiles: count(&counters.compiles),
+            compile_ns: count(&counters.compile_ns),
+            shared: count(&counters.shared),
+            saved_ns: count(&counters.saved_ns),
+            verified: count(&counters.verified),
+            differing: count(&counters.differing),
+        }
+    }
+
+    fn compile<U: Unit, E>(&self, unit: &U, compile: fn(&U) -> Result<Vec<u8>, E>) -> Result<Record, CodeError<E>> {
+        let begun = Instant::now();
+        let artifact = compile(unit).map_err(CodeError::Compile)?;
+        let compile_ns = begun.elapsed().as_nanos() as u64;
+        self.counters.compiles.fetch_add(1, Ordering::Relaxed);
+        self.counters.compile_ns.fetch_add(compile_ns, Ordering::Relaxed);
+        // For people only, so a clock that is wrong is no reason to fail.
+        let written_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Ok(Record::from_vec(artifact, Meta { label: unit.label(), compile_ns, written_unix_s }))
+    }
+
+    fn verify<U: Unit, E>(
+        &self,
+        unit: &U,
+        key: Key,
+        stored: Record,
+        compile: fn(&U) -> Result<Vec<u8>, E>,
+    ) -> Result<Compiled, CodeError<E>> {
+        let due = self.verify_every > 0
+            && self.counters.hits_to_verify.fetch_add(1, Ordering::Relaxed) % self.verify_every == 0;
+        if due {
+            let compiled = self.compile(unit, compile)?;
+            self.counters.verified.fetch_add(1, Ordering::Relaxed);
+            if *compiled != *stored {
+                self.counters.differing.fetch_add(1, Ordering::Relaxed);
+                return Err(CodeError::Differs(Box::new(Difference { key, label: unit.label(), stored, compiled })));
+            }
+        }
+        Ok(Compiled { record: stored, source: Source::Stored, refusal: None })
+    }
+}
+
+impl fmt::Debug for CodeStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CodeStore").field("mode", &self.mode).field("off", &self.off).finish_non_exhaustive()
+    }
+}
+
+impl Deref for Compiled {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.record
+    }
+}

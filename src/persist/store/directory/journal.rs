@@ -1,0 +1,411 @@
+//! A journal in a directory: each process appends to a log of its own, and a fold turns the logs that nobody appends to
+//! into one base. Knows records and files, nothing of what the entries mean.
+//!
+//! A base lists the logs that it stands for. It gets its name, is made durable, and only then do they go; whoever finds
+//! both leaves the logs out. So at every instant, also of a crash, each entry counts once.
+
+use crate::persist::codec;
+use crate::persist::envelope::{self, Damage, Key, Kind, Meta};
+use crate::persist::fingerprint::Fingerprint;
+use crate::persist::store::directory::names::{Name, fresh_id};
+use crate::persist::store::directory::options::DirectoryOptions;
+use crate::persist::store::directory::real::RealDisk;
+use crate::persist::store::directory::root::{self, Distrust, Surroundings};
+use crate::persist::store::directory::segment::{self, FileType, HEADER_BYTES};
+use crate::persist::store::directory::write::absent_is_fine;
+use crate::persist::store::disk::{Disk, DiskFile, read_all};
+use crate::persist::store::{Compacted, Journal, JournalEntry, Refusal, Replay, check_entry};
+use crate::sync::Mutex;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+const FILE_BYTES_AT_MOST: u64 = 1 << 30;
+const HEAD: Key = Key::new(Kind::internal(0xfff3), Fingerprint::from_bytes([0; 32]));
+/// A replay that meets this many folds of others gives up.
+const TRIES: usize = 16;
+
+/// A [`Journal`] in a directory.
+///
+/// One that cannot be trusted, or not be opened, is *off*, as a [`DirectoryStore`](crate::DirectoryStore) is: it refuses
+/// everything, with the reason.
+///
+/// ```
+/// use hapax::{DirectoryJournal, DirectoryOptions, Fingerprint, Journal};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// let options = DirectoryOptions::new("my-compiler").dir(folder);
+/// let name = Fingerprint::of("example").finish();
+/// DirectoryJournal::open(&options).append(&name, b"compiled once")?;
+/// DirectoryJournal::open(&options).append(&name, b"compiled again")?; // another process
+/// assert_eq!(DirectoryJournal::open(&options).replay()?.entries.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct DirectoryJournal(Result<Core, (Distrust, Arc<str>)>);
+
+struct Core {
+    disk: Arc<dyn Disk>,
+    read_only: bool,
+    log: Mutex<Log>,
+}
+
+/// The log of this process.
+struct Log {
+    open: Option<Open>,
+    unsynced: HashSet<String>,
+    names_unsynced: bool,
+    sync_failed: Option<Refusal>,
+    process: u32,
+}
+
+struct Open {
+    id: u64,
+    /// Holds the log, which tells others that it still grows.
+    file: Arc<dyn DiskFile>,
+    end: u64,
+}
+
+/// The first record of a base.
+#[derive(Default, Serialize, Deserialize)]
+struct Head {
+    /// Logs whose entries are in here, in case they are still there, too.
+    folded_logs: Vec<u64>,
+    /// Of each record that follows, so that one that is damaged does not hide the rest.
+    record_bytes: Vec<u32>,
+}
+
+/// What a directory holds at one instant.
+struct Seen {
+    bases: Vec<u64>,
+    logs: Vec<u64>,
+}
+
+/// Another process has folded meanwhile: what was listed is not there any more.
+struct Moved;
+
+impl DirectoryJournal {
+    /// Opens, and makes what is missing of the directory. Reads nothing yet.
+    pub fn open(options: &DirectoryOptions) -> DirectoryJournal {
+        Self::open_strict(options).unwrap_or_else(|why| {
+            let message = why.to_string().into();
+            DirectoryJournal(Err((why, message)))
+        })
+    }
+
+    /// As [`open`](DirectoryJournal::open), but one that would be off is an error.
+    pub fn open_strict(options: &DirectoryOptions) -> Result<DirectoryJournal, Distrust> {
+        let surroundings = options.surroundings.clone().unwrap_or_else(Surroundings::real);
+        let directory = root::open(options, &surroundings, "hints")?;
+        Ok(Self::over(Arc::new(RealDisk::new(directory, surroundings.user)), options.read_only))
+    }
+
+    /// Over another disk than the file system, for tests.
+    #[cfg(feature = "testing")]
+    pub fn over_disk(disk: Arc<dyn Disk>) -> DirectoryJournal {
+        Self::over(disk, false)
+    }
+
+    fn over(disk: Arc<dyn Disk>, read_only: bool) -> DirectoryJournal {
+        let log = Log {
+            open: None,
+            unsynced: HashSet::new(),
+            names_unsynced: false,
+            sync_failed: None,
+            process: std::process::id(),
+        };
+        DirectoryJournal(Ok(Core { disk, read_only, log: Mutex::new(log) }))
+    }
+
+    /// Why it is off; `None` if it is not.
+    pub fn off_reason(&self) -> Option<&Distrust> {
+        self.0.as_ref().err().map(|(why, _)| why)
+    }
+
+    fn core(&self) -> Result<&Core, Refusal> {
+        self.0.as_ref().map_err(|(_, message)| Refusal::Off(message.clone()))
+    }
+
+    fn writing(&self) -> Result<&Core, Refusal> {
+        self.core().and_then(|core| if core.read_only { Err(Refusal::ReadOnly) } else { Ok(core) })
+    }
+}
+
+impl Journal for DirectoryJournal {
+    fn append(&self, fingerprint: &Fingerprint, entry: &[u8]) -> Result<(), Refusal> {
+        let core = self.writing()?;
+        check_entry(entry)?;
+        core.append(&encode(fingerprint, entry)).map_err(|error| Refusal::from_io("append an entry", &error))
+    }
+
+    fn replay(&self) -> Result<Replay, Refusal> {
+        self.core()?.replay().map_err(|error| Refusal::from_io("read the journal", &error))
+    }
+
+    fn compact(&self, fold: &mut dyn FnMut(Vec<JournalEntry>) -> Vec<JournalEntry>) -> Result<Compacted, Refusal> {
+        self.writing()?.compact(fold).map_err(|error| Refusal::from_io("fold the journal", &error))
+    }
+
+    fn sync(&self) -> Result<(), Refusal> {
+        let core = self.core()?;
+        let mut log = core.log.lock();
+        if let Some(refusal) = &log.sync_failed {
+            return Err(refusal.clone());
+        }
+        core.sync(&mut log).map_err(|error| {
+            let refusal = Refusal::from_io("sync", &error);
+            log.sync_failed = Some(refusal.clone());
+            refusal
+        })
+    }
+
+    fn clear(&self) -> Result<(), Refusal> {
+        self.writing()?.clear().map_err(|error| Refusal::from_io("remove the journal", &error))
+    }
+
+    fn bytes(&self) -> u64 {
+        let Ok(core) = &self.0 else { return 0 };
+        let names = core.disk.list().unwrap_or_default();
+        let ours = names.iter().filter(|name| Name::parse(name).is_some());
+        ours.map(|name| core.disk.bytes(name).unwrap_or(0)).sum()
+    }
+}
+
+impl Core {
+    fn append(&self, record: &[u8]) -> io::Result<()> {
+        let mut log = self.log.lock();
+        if log.process != std::process::id() {
+            // A forked child must not append where its parent does.
+            log.process = std::process::id();
+            log.open = None;
+        }
+        if log.open.as_ref().is_some_and(|open| !open.file.is_named().unwrap_or(false)) {
+            // Somebody cleared the journal: what is written there now would be lost.
+            log.open = None;
+        }
+        if log.open.is_none() {
+            log.open = Some(self.begin()?);
+            log.names_unsynced = true;
+        }
+        let open = log.open.as_mut().expect("it was just opened");
+        if let Err(error) = open.file.write_at(open.end, record) {
+            // What half a record leaves behind is never written over: its inside might look like a record.
+            log.open = None;
+            return Err(error);
+        }
+        open.end += record.len() as u64;
+        let name = Name::Log(open.id).to_string();
+        log.unsynced.insert(name);
+        Ok(())
+    }
+
+    fn begin(&self) -> io::Result<Open> {
+        loop {
+            let id = fresh_id();
+            let name = Name::Log(id).to_string();
+            let file = match self.disk.create(&name) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                created => created?,
+            };
+            // Somebody who folds may have taken it for one left behind.
+            if file.is_named()? {
+                file.write_at(0, &segment::header(FileType::Log, id)).inspect_err(|_| drop(self.disk.remove(&name)))?;
+                return Ok(Open { id, file, end: HEADER_BYTES as u64 });
+            }
+        }
+    }
+
+    fn sync(&self, log: &mut Log) -> io::Result<()> {
+        for name in log.unsynced.drain() {
+            match self.disk.open(&name) {
+                Ok(file) => file.sync()?,
+                // Folded meanwhile, into a base that is durable.
+                Err(error) => absent_is_fine(error)?,
+            }
+        }
+        if log.names_unsynced {
+            self.disk.sync()?;
+            log.names_unsynced = false;
+        }
+        Ok(())
+    }
+
+    fn see(&self) -> io::Result<Seen> {
+        let mut seen = Seen { bases: Vec::new(), logs: Vec::new() };
+        for name in self.disk.list()?.iter().filter_map(|name| Name::parse(name)) {
+            match name {
+                Name::Base(number) => seen.bases.push(number),
+                Name::Log(id) => seen.logs.push(id),
+                _ => {}
+            }
+        }
+        seen.bases.sort_unstable_by(|one, other| other.cmp(one));
+        Ok(seen)
+    }
+
+    fn replay(&self) -> io::Result<Replay> {
+        for _ in 0..TRIES {
+            let seen = self.see()?;
+            let mut replay = Replay { files: seen.bases.len() + seen.logs.len(), ..Replay::default() };
+            let read = self.read(&seen, &mut replay)?;
+            // A listing is no instant either: a fold may have put its base where the listing had been already.
+            if read.is_ok() && self.see()?.bases == seen.bases {
+                return Ok(replay);
+            }
+        }
+        Err(io::Error::other("other processes fold it without pause"))
+    }
+
+    fn read(&self, seen: &Seen, replay: &mut Replay) -> io::Result<Result<(), Moved>> {
+        let Ok(head) = self.read_newest_base(seen, replay)? else { return Ok(Err(Moved)) };
+        for id in seen.logs.iter().filter(|id| !head.folded_logs.contains(id)) {
+            match self.disk.open(&Name::Log(*id).to_string()) {
+                Ok(file) => read_log(&*file, *id, replay)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(Moved)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// The entries of the newest base that can be read, and what it stands for. One whose head is damaged stands for nothing:
+    /// what it folded and is still there counts again.
+    fn read_newest_base(&self, seen: &Seen, replay: &mut Replay) -> io::Result<Result<Head, Moved>> {
+        for number in &seen.bases {
+            let file = match self.disk.open(&Name::Base(*number).to_string()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(Moved)),
+                opened => opened?,
+            };
+            let bytes = read_all(&*file, FILE_BYTES_AT_MOST)?;
+            match read_base(&bytes, *number, replay) {
+                Ok(head) => return Ok(Ok(head)),
+                Err(_) => replay.damaged += 1,
+            }
+        }
+        Ok(Ok(Head::default()))
+    }
+
+    fn compact(&self, fold: &mut dyn FnMut(Vec<JournalEntry>) -> Vec<JournalEntry>) -> io::Result<Compacted> {
+        let lock = Name::Lock.to_string();
+        let held = match self.disk.open_held(&lock) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.disk.create(&lock).map(Some),
+            held => held,
+        };
+        let _held = match held {
+            Ok(Some(held)) => held,
+            Ok(None) => return Ok(Compacted::Busy),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(Compacted::Busy),
+            Err(error) => return Err(error),
+        };
+        // What this process has appended so far is folded, too; from now on it appends to another log.
+        self.log.lock().open = None;
+
+        let seen = self.see()?;
+        let mut replay = Replay::default();
+        let Ok(head) = self.read_newest_base(&seen, &mut replay)? else { return Ok(Compacted::Busy) };
+        let mut folded_logs = Vec::new();
+        for id in &seen.logs {
+            let name = Name::Log(*id).to_string();
+            // A log that is held still grows. One that was folded before only its removal is left of.
+            let Some(file) = self.disk.open_held(&name)? else { continue };
+            if !head.folded_logs.contains(id) {
+                read_log(&*file, *id, &mut replay)?;
+            }
+            folded_logs.push(*id);
+        }
+        let entries_before = replay.entries.len();
+        let folded = fold(replay.entries);
+        let number = seen.bases.first().map_or(0, |newest| newest + 1);
+        self.write_base(number, folded_logs.clone(), &folded)?;
+        for name in folded_logs.into_iter().map(Name::Log).chain(seen.bases.into_iter().map(Name::Base)) {
+            // One that stays is left out by every reader, and goes with the next fold.
+            let _ = self.disk.remove(&name.to_string());
+        }
+        Ok(Compacted::Done { entries_before, entries_after: folded.len() })
+    }
+
+    fn write_base(&self, number: u64, folded_logs: Vec<u64>, entries: &[JournalEntry]) -> io::Result<()> {
+        let records: Vec<Vec<u8>> = entries.iter().map(|entry| encode(&entry.fingerprint, &entry.bytes)).collect();
+        let record_bytes = records.iter().map(|record| record.len() as u32).collect();
+        let head = codec::to_bytes(&Head { folded_logs, record_bytes });
+        let mut bytes = segment::whole_file(FileType::Base, number, &HEAD, &head);
+        bytes.resize(segment::aligned(bytes.len()), 0);
+        records.iter().for_each(|record| bytes.extend(record));
+        if bytes.len() as u64 > FILE_BYTES_AT_MOST {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let temporary = Name::Temporary(fresh_id(), bytes.len() as u32).to_string();
+        let file = self.disk.create(&temporary)?;
+        let written = file
+            .write_at(0, &bytes)
+            .and_then(|()| file.sync())
+            .and_then(|()| self.disk.rename(&temporary, &Name::Base(number).to_string()));
+        written.inspect_err(|_| drop(self.disk.remove(&temporary)))?;
+        // Before the logs go, the base must be sure to stay.
+        self.disk.sync()
+    }
+
+    fn clear(&self) -> io::Result<()> {
+        let mut log = self.log.lock();
+        log.open = None;
+        log.unsynced.clear();
+        log.names_unsynced = true;
+        for name in self.disk.list()?.iter().filter(|name| Name::parse(name).is_some_and(|name| name != Name::Lock)) {
+            self.disk.remove(name).or_else(absent_is_fine)?;
+        }
+        Ok(())
+    }
+}
+
+fn encode(fingerprint: &Fingerprint, entry: &[u8]) -> Vec<u8> {
+    let mut record = Vec::new();
+    let key = Key::new(Kind::HINT, *fingerprint);
+    envelope::encode(&key, &Meta::default(), entry, &mut record).expect("entries are short");
+    record.resize(segment::aligned(record.len()), 0);
+    record
+}
+
+fn read_log(file: &dyn DiskFile, id: u64, replay: &mut Replay) -> io::Result<()> {
+    let bytes = read_all(file, FILE_BYTES_AT_MOST)?;
+    let body = match segment::body(&bytes, FileType::Log, id) {
+        Ok(body) => body,
+        Err(damage) => {
+            // A process that died early may not have come to write the header.
+            replay.damaged += u64::from(damage != Damage::Truncated);
+            return Ok(());
+        }
+    };
+    let scan = segment::scan(body, HEADER_BYTES);
+    for (row, payload) in scan.records {
+        replay.entries.push(JournalEntry { fingerprint: row.key.fingerprint, bytes: payload.to_vec() });
+    }
+    // Half an entry at the end was never acknowledged.
+    replay.damaged += u64::from(!matches!(scan.stopped_by, None | Some(Damage::Truncated)));
+    Ok(())
+}
+
+fn read_base(bytes: &[u8], number: u64, replay: &mut Replay) -> Result<Head, Damage> {
+    let first = envelope::decode_expecting(segment::body(bytes, FileType::Base, number)?, &HEAD)?;
+    let head: Head = codec::from_bytes(first.payload).ok_or(Damage::Header)?;
+    let mut at = segment::aligned(HEADER_BYTES + first.record_bytes());
+    for record_bytes in &head.record_bytes {
+        let end = at + *record_bytes as usize;
+        match bytes.get(at..end).ok_or(Damage::Truncated).and_then(envelope::decode) {
+            Ok(entry) => {
+                let fingerprint = entry.key.fingerprint;
+                replay.entries.push(JournalEntry { fingerprint, bytes: entry.payload.to_vec() });
+            }
+            Err(_) => replay.damaged += 1,
+        }
+        at = end;
+    }
+    Ok(head)
+}
+
+impl fmt::Debug for DirectoryJournal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DirectoryJournal").field("off", &self.off_reason()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,312 @@
+//! Putting entries into files: the segment that this process appends to, and files of large entries. One writer at a
+//! time in a process, none waits for another process.
+
+use crate::persist::envelope::{self, Key, Meta};
+use crate::persist::store::Refusal;
+use crate::persist::store::directory::Core;
+use crate::persist::store::directory::index::{At, Segment, large_file_bytes};
+use crate::persist::store::directory::names::{Name, fresh_id};
+use crate::persist::store::directory::segment::{self, FileType, HEADER_BYTES};
+use crate::persist::store::disk::DiskFile;
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+
+/// What only writing needs to know. Behind a lock that is held while a record is written: records must reach the file in
+/// the order in which they are acknowledged, since whoever scans it stops at the first hole.
+pub(super) struct Writer {
+    pub(super) open: Option<Open>,
+    /// Files with bytes that `sync` has yet to see to, by name: handles would pile up where nobody ever syncs.
+    pub(super) unsynced: HashSet<String>,
+    pub(super) names_unsynced: bool,
+    /// Pages whose write-back failed count as clean afterwards, so a later sync that succeeds proves nothing.
+    pub(super) sync_failed: Option<Refusal>,
+    process: u32,
+}
+
+/// The segment that this process appends to. The handle holds the file, which tells other processes that it is in use.
+pub(super) struct Open {
+    pub(super) id: u64,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) end: u64,
+}
+
+impl Writer {
+    pub(super) fn new() -> Writer {
+        Writer {
+            open: None,
+            unsynced: HashSet::new(),
+            names_unsynced: false,
+            sync_failed: None,
+            process: std::process::id(),
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn write(&self, key: &Key, meta: &Meta, payload: &[u8]) -> Result<(), Refusal> {
+        if self.settings.read_only {
+            return Err(Refusal::ReadOnly);
+        }
+        let limit_bytes = self.settings.budget_bytes.saturating_sub(2 * self.settings.segment_bytes);
+        let need_bytes = payload.len() as u64 + 2 * envelope::PREFIX_BYTES as u64;
+        let mut record = Vec::new();
+        if need_bytes > limit_bytes || envelope::encode(key, meta, payload, &mut record).is_none() {
+            return Err(Refusal::Oversize {
+                need_bytes,
+                limit_bytes: limit_bytes.min(envelope::PAYLOAD_BYTES_AT_MOST as u64),
+            });
+        }
+        let mut writer = self.writer.lock();
+        self.notice_fork(&mut writer);
+        if record.len() as u64 > self.settings.inline_bytes {
+            self.write_large(&mut writer, key, &record)
+        } else {
+            self.write_inline(&mut writer, key, record)
+        }
+    }
+
+    fn write_inline(&self, writer: &mut Writer, key: &Key, mut record: Vec<u8>) -> Result<(), Refusal> {
+        let bytes = record.len() as u32;
+        record.resize(segment::aligned(record.len()), 0);
+        self.make_ready(writer, record.len() as u64)?;
+        let at = self.append(writer, &record)?;
+        let large = {
+            let mut index = self.index.lock();
+            let before = index.place(key);
+            index.put(*key, at, bytes);
+            before.filter(|place| place.at == At::Large)
+        };
+        if let Some(large) = large {
+            // Or it would come back when the directory is opened again.
+            let name = Name::Large(*key, large_file_bytes(large.bytes) as u32).to_string();
+            self.disk
+                .remove(&name)
+                .or_else(absent_is_fine)
+                .map_err(|error| Refusal::from_io("remove an entry", &error))?;
+            writer.names_unsynced = true;
+        }
+        if self.settings.sync_each_put { self.sync_now(writer) } else { Ok(()) }
+    }
+
+    fn write_large(&self, writer: &mut Writer, key: &Key, record: &[u8]) -> Result<(), Refusal> {
+        let mut bytes = segment::header(FileType::Large, 0).to_vec();
+        bytes.extend(record);
+        let name = Name::Large(*key, bytes.len() as u32);
+        // The reservation comes first: two processes that make room at once each see the other's.
+        let reservation = fresh_id();
+        let reserved = Name::Temporary(reservation, bytes.len() as u32).to_string();
+        let file = self.disk.create(&reserved).map_err(|error| Refusal::from_io("create an entry", &error))?;
+        self.index.lock().reservation = Some(reservation);
+        self.make_room(writer, bytes.len() as u64);
+        let written = file.write_at(0, &bytes).and_then(|()| self.disk.rename(&reserved, &name.to_string()));
+        self.index.lock().reservation = None;
+        if let Err(error) = written {
+            let _ = self.disk.remove(&reserved);
+            return Err(Refusal::from_io("write an entry", &error));
+        }
+        let before = {
+            let mut index = self.index.lock();
+            let before = index.place(key);
+            self.lately.lock().large.push(*key);
+            index.put(*key, At::Large, record.len() as u32);
+            before.filter(|place| place.at == At::Large && place.bytes as usize != record.len())
+        };
+        if let Some(before) = before {
+            let _ = self.disk.remove(&Name::Large(*key, large_file_bytes(before.bytes) as u32).to_string());
+        }
+        writer.unsynced.insert(name.to_string());
+        writer.names_unsynced = true;
+        if self.settings.sync_each_put { self.sync_now(writer) } else { Ok(()) }
+    }
+
+    /// Adds a record, padded, to the open segment, which has room for it.
+    pub(super) fn append(&self, writer: &mut Writer, record: &[u8]) -> Result<At, Refusal> {
+        let open = writer.open.as_mut().expect("the caller has made it ready");
+        let (id, offset) = (open.id, open.end);
+        if let Err(error) = open.file.write_at(offset, record) {
+            // What half a record leaves behind is never written over: its inside might look like a record.
+            self.leave(writer);
+            return Err(Refusal::from_io("write an entry", &error));
+        }
+        open.end += record.len() as u64;
+        let end = open.end;
+        writer.unsynced.insert(Name::Segment(id).to_string());
+        if let Some(segment) = self.index.lock().segment_mut(id) {
+            segment.known_to = end;
+            segment.file_bytes = end;
+        }
+        Ok(At::Segment { id, offset: offset as u32 })
+    }
+
+    /// Sees to an open segment with room for so many bytes, and to the budget whenever a new one begins.
+    fn make_ready(&self, writer: &mut Writer, bytes: u64) -> Result<(), Refusal> {
+        if let Some(open) = &writer.open {
+            if !open.file.is_named().unwrap_or(false) {
+                // Somebody cleared the directory: what is written there now would be lost.
+                let id = open.id;
+                writer.open = None;
+                self.index.lock().drop_segment(id);
+            } else if open.end + bytes <= self.settings.segment_bytes {
+                return Ok(());
+            }
+        }
+        self.open_another(writer, bytes)?;
+        self.make_room(writer, 0);
+        self.open_with_room(writer, bytes)
+    }
+
+    /// The open segment, or the next one if it has no room.
+    pub(super) fn open_with_room(&self, writer: &mut Writer, bytes: u64) -> Result<(), Refusal> {
+        match &writer.open {
+            Some(open) if open.end + bytes <= self.settings.segment_bytes => Ok(()),
+            _ => self.open_another(writer, bytes),
+        }
+    }
+
+    fn open_another(&self, writer: &mut Writer, bytes: u64) -> Result<(), Refusal> {
+        self.seal(writer);
+        if self.adopt(writer, bytes) {
+            return Ok(());
+        }
+        let refused = |error: io::Error| Refusal::from_io("create a segment", &error);
+        let (id, file) = self.create_segment().map_err(refused)?;
+        let name = Name::Segment(id).to_string();
+        let end = HEADER_BYTES as u64;
+        let begun = file.write_at(0, &segment::header(FileType::Segment, id)).and_then(|()| self.disk.open(&name));
+        let reader = begun.inspect_err(|_| drop(self.disk.remove(&name))).map_err(refused)?;
+        self.lately.lock().segments.push(id);
+        let segment = Segment { file: Some(reader), known_to: end, file_bytes: end, ours: true };
+        self.index.lock().add_segment(id, segment);
+        writer.names_unsynced = true;
+        writer.open = Some(Open { id, file, end });
+        Ok(())
+    }
+
+    fn create_segment(&self) -> io::Result<(u64, Arc<dyn DiskFile>)> {
+        loop {
+            let id = fresh_id();
+            match self.disk.create(&Name::Segment(id).to_string()) {
+                Ok(file) if file.is_named()? => return Ok((id, file)),
+                // Somebody who collects held it, or removed it, before we could hold it.
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Goes on with a segment that an ended process left half empty. Without this, each short-lived process would leave a file.
+    fn adopt(&self, writer: &mut Writer, bytes: u64) -> bool {
+        const TRIES: usize = 4;
+        let room = |known_to: u64| {
+            known_to < self.settings.segment_bytes / 2 && known_to + bytes <= self.settings.segment_bytes
+        };
+        let candidates: Vec<(u64, u64)> = {
+            let index = self.index.lock();
+            let fitting = |id: u64| {
+                index.segment(id).filter(|found| !found.ours && room(found.known_to)).map(|found| (id, found.known_to))
+            };
+            index
+                .segment_ids()
+                .into_iter()
+                .filter_map(fitting)
+                .filter(|(_, known_to)| *known_to > 0)
+                .take(TRIES)
+                .collect()
+        };
+        for (id, end) in candidates {
+            let Ok(Some(file)) = self.disk.open_held(&Name::Segment(id).to_string()) else { continue };
+            // Not one whose end is torn, nor one that is gone or has grown since it was looked at.
+            if !file.is_named().unwrap_or(false)
+                || file.bytes().ok() != Some(end)
+                || end as usize != segment::aligned(end as usize)
+            {
+                continue;
+            }
+            let mut index = self.index.lock();
+            let Some(segment) = index.segment_mut(id) else { continue };
+            if segment.known_to != end {
+                continue;
+            }
+            segment.ours = true;
+            writer.open = Some(Open { id, file, end });
+            return true;
+        }
+        false
+    }
+
+    /// Ends the open segment with a sidecar, so that nobody has to scan it.
+    pub(super) fn seal(&self, writer: &mut Writer) {
+        let Some(open) = &writer.open else { return };
+        let (id, end) = (open.id, open.end);
+        let rows = self.index.lock().rows(id);
+        let sidecar = segment::encode_sidecar(id, end, &rows);
+        // Without it the segment is scanned: slower, as safe.
+        let sidecar_bytes = match self.replace(&Name::Sidecar(id).to_string(), &sidecar) {
+            Ok(()) => sidecar.len() as u64,
+            Err(_) => 0,
+        };
+        writer.names_unsynced = true;
+        self.leave(writer);
+        if let Some(segment) = self.index.lock().segment_mut(id) {
+            segment.file_bytes = end + sidecar_bytes;
+        }
+    }
+
+    fn leave(&self, writer: &mut Writer) {
+        if let Some(open) = writer.open.take() {
+            if let Some(segment) = self.index.lock().segment_mut(open.id) {
+                segment.ours = false;
+            }
+        }
+    }
+
+    /// A forked child must not append where its parent does.
+    fn notice_fork(&self, writer: &mut Writer) {
+        let process = std::process::id();
+        if writer.process != process {
+            writer.process = process;
+            self.leave(writer);
+        }
+    }
+
+    /// Writes a whole file beside, then gives it its name.
+    pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let temporary = Name::Temporary(fresh_id(), bytes.len() as u32).to_string();
+        let file = self.disk.create(&temporary)?;
+        let replaced = file.write_at(0, bytes).and_then(|()| self.disk.rename(&temporary, name));
+        replaced.inspect_err(|_| drop(self.disk.remove(&temporary)))
+    }
+
+    pub(super) fn sync_now(&self, writer: &mut Writer) -> Result<(), Refusal> {
+        if let Some(refusal) = &writer.sync_failed {
+            return Err(refusal.clone());
+        }
+        let synced = self.sync_files(writer);
+        synced.map_err(|error| {
+            let refusal = Refusal::from_io("sync", &error);
+            writer.sync_failed = Some(refusal.clone());
+            refusal
+        })
+    }
+
+    fn sync_files(&self, writer: &mut Writer) -> io::Result<()> {
+        for name in writer.unsynced.drain() {
+            match self.disk.open(&name) {
+                Ok(file) => file.sync()?,
+                // Evicted meanwhile, or cleared.
+                Err(error) => absent_is_fine(error)?,
+            }
+        }
+        if writer.names_unsynced {
+            self.disk.sync()?;
+            writer.names_unsynced = false;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn absent_is_fine(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
