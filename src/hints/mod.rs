@@ -15,7 +15,7 @@ use crate::hints::rank::Decay;
 use crate::hints::report::{Hint, HintStats, RankedHint};
 use crate::hints::table::{Entry, Table};
 use crate::persist::fingerprint::Fingerprint;
-use crate::persist::store::{Compacted, Refusal};
+use crate::persist::store::{Compacted, Journal, Refusal};
 use crate::sync::Mutex;
 use std::fmt;
 use std::sync::Arc;
@@ -26,17 +26,19 @@ const PENDING_AT_MOST: usize = 4096;
 /// A journal that is smaller is not worth folding.
 const COMPACT_BYTES_AT_LEAST: u64 = 64 << 10;
 
-/// Compile history by [`Fingerprint`], in memory over a [`Journal`](crate::Journal). Clones share it.
+/// Compile history by [`Fingerprint`], in memory over a [`Journal`]. Clones share it.
 ///
 /// It says what to compile first after a start, and what is worth keeping:
 ///
 /// ```
-/// use hapax::{Fingerprint, HintOptions, HintStore, MemoryJournal};
+/// use hapax::{DirectoryOptions, Fingerprint, HintOptions, HintStore};
 /// use std::time::Duration;
 ///
-/// let journal = MemoryJournal::new(); // ends with the process; a directory does not
-/// let open = || HintStore::open(HintOptions::in_journal(journal.clone()).version("my-compiler 7"));
-/// let unit = |name: &str| Fingerprint::of("example").part("unit", name).finish();
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// let directory = DirectoryOptions::new("my-compiler").dir(folder);
+/// let open = || HintStore::open(HintOptions::new(&directory).version("my-compiler 7"));
+/// let unit = |name: &str| Fingerprint::of("my-compiler 7").part("unit", name).finish();
 ///
 /// let hints = open();
 /// hints.record_compile(&unit("small"), 4_000, Duration::from_millis(2));
@@ -44,10 +46,11 @@ const COMPACT_BYTES_AT_LEAST: u64 = 64 << 10;
 /// hints.record_hit(&unit("small"));
 /// drop(hints); // writes what is pending
 ///
-/// let hints = open();
+/// let hints = open(); // the next process
 /// assert_eq!(hints.get(&unit("small")).unwrap().hits, 1);
 /// let first = hints.precompile_queue(usize::MAX)[0];
 /// assert_eq!(first.fingerprint, unit("large")); // used less often, but 400 times as dear
+/// # Ok::<(), std::io::Error>(())
 /// ```
 ///
 /// # Sums
@@ -64,6 +67,8 @@ const COMPACT_BYTES_AT_LEAST: u64 = 64 << 10;
 /// of the way altogether. A process that is killed loses what is pending; a machine that loses power, what was not
 /// [synced](Self::sync). What the journal refuses stays pending.
 ///
+/// A forked child inherits what is pending and would write it once more: let it open a store of its own and forget this one.
+///
 /// When the journal has grown to twice its records (and at least 64 KiB), the write folds it.
 ///
 /// # When it is off
@@ -76,6 +81,7 @@ pub struct HintStore(Result<Arc<Shared>, Arc<str>>);
 struct Shared {
     options: HintOptions,
     namespace: Fingerprint,
+    journal: Arc<dyn Journal>,
     memory: Mutex<Memory>,
     /// Held while the journal is used; always taken before `memory`, and never waited for by a lookup.
     disk: Mutex<Disk>,
@@ -93,6 +99,8 @@ struct Memory {
 struct Disk {
     /// Refused by the journal, and counted as saved in memory.
     refused: Known,
+    /// What it took when it was last asked, and what this process has added since.
+    journal_bytes: u64,
     compact_at_bytes: u64,
 }
 
@@ -102,6 +110,10 @@ impl HintStore {
         if !options.enabled {
             return HintStore(Err("it was opened with enabled(false)".into()));
         }
+        Self::try_open(options).map_or_else(|why| HintStore(Err(why.into())), |shared| HintStore(Ok(Arc::new(shared))))
+    }
+
+    fn try_open(options: HintOptions) -> Result<Shared, String> {
         let shared = Shared {
             namespace: batch::namespace(&options.version),
             memory: Mutex::new(Memory {
@@ -110,14 +122,12 @@ impl HintStore {
                 writing: false,
                 stats: HintStats::default(),
             }),
-            disk: Mutex::new(Disk { refused: Known::new(), compact_at_bytes: COMPACT_BYTES_AT_LEAST }),
+            disk: Mutex::new(Disk { refused: Known::new(), journal_bytes: 0, compact_at_bytes: 0 }),
+            journal: options.open_journal().map_err(|distrust| distrust.to_string())?,
             options,
         };
-        let read = shared.read(&mut shared.disk.lock());
-        HintStore(match read {
-            Ok(()) => Ok(Arc::new(shared)),
-            Err(refusal) => Err(refusal.to_string().into()),
-        })
+        shared.read(&mut shared.disk.lock()).map_err(|refusal| refusal.to_string())?;
+        Ok(shared)
     }
 
     /// Why it is off; `None` if it is on.
@@ -161,7 +171,7 @@ impl HintStore {
 
     /// The `n` of most decayed uses, the hottest first. O(records).
     pub fn hottest(&self, n: usize) -> Vec<RankedHint> {
-        self.ranked(n, |hint| hint.decayed_uses)
+        self.ranked(n, |_| true, |hint| hint.decayed_uses)
     }
 
     /// What to compile before it is asked for: the `n` by which compiling early is expected to save the most time per day, the
@@ -170,9 +180,7 @@ impl HintStore {
     /// Saving is the rate of uses times the mean compile time. The rate is read from decayed uses: a steady rate leaves
     /// `rate * half_life / ln 2` of them (Cormode, Shkapenyuk, Srivastava and Xu, "Forward Decay", ICDE 2009).
     pub fn precompile_queue(&self, n: usize) -> Vec<RankedHint> {
-        let mut queue = self.ranked(n, |hint| hint.saving_ns_per_day);
-        queue.retain(|hint| hint.hint.compile_count > 0);
-        queue
+        self.ranked(n, |hint| hint.hint.compile_count > 0, |hint| hint.saving_ns_per_day)
     }
 
     /// Writes what is pending to the journal: from then on it outlives the process, if the journal does.
@@ -188,7 +196,7 @@ impl HintStore {
     /// # Errors
     /// What the journal says.
     pub fn sync(&self) -> Result<(), Refusal> {
-        self.shared().map_or(Ok(()), |shared| shared.flush().and_then(|()| shared.options.journal.sync()))
+        self.shared().map_or(Ok(()), |shared| shared.flush().and_then(|()| shared.journal.sync()))
     }
 
     /// Reads the journal again, with what other processes have written. O(records of all versions).
@@ -221,14 +229,14 @@ impl HintStore {
             let mut disk = shared.disk.lock();
             disk.refused.clear();
             shared.memory.lock().table.clear();
-            shared.counted(shared.options.journal.clear())
+            shared.counted(shared.journal.clear())
         })
     }
 
     /// Figures since it was opened.
     pub fn stats(&self) -> HintStats {
         let Some(shared) = self.shared() else { return HintStats::default() };
-        let journal_bytes = shared.options.journal.bytes();
+        let journal_bytes = shared.journal.bytes();
         let memory = shared.memory.lock();
         HintStats {
             entries: memory.table.len() as u64,
@@ -268,11 +276,11 @@ impl HintStore {
         }
     }
 
-    fn ranked(&self, n: usize, by: fn(&RankedHint) -> f64) -> Vec<RankedHint> {
+    fn ranked(&self, n: usize, which: fn(&RankedHint) -> bool, by: fn(&RankedHint) -> f64) -> Vec<RankedHint> {
         let Some(shared) = self.shared() else { return Vec::new() };
         let decay = shared.decay();
         let mut all: Vec<RankedHint> =
-            shared.memory.lock().table.records().map(|entry| ranked(&decay, &entry)).collect();
+            shared.memory.lock().table.records().map(|entry| ranked(&decay, &entry)).filter(which).collect();
         // Equal ones in the order of their names, so that every process has the same.
         let order =
             |a: &RankedHint, b: &RankedHint| by(b).total_cmp(&by(a)).then_with(|| a.fingerprint.cmp(&b.fingerprint));
@@ -328,7 +336,7 @@ impl Shared {
             memory.table.take_deltas()
         };
         self.counted(self.append(&mut disk, deltas))?;
-        if self.options.journal.bytes() > disk.compact_at_bytes && self.compact(&mut disk).is_err() {
+        if disk.journal_bytes > disk.compact_at_bytes && self.compact(&mut disk).is_err() {
             // What is recorded is safe, and the next fold may do better.
             disk.compact_at_bytes = disk.compact_at_bytes.saturating_mul(2);
         }
@@ -339,10 +347,11 @@ impl Shared {
         deltas.extend(disk.refused.drain());
         let mut written = 0;
         for (count, entry) in batch::encode(self.namespace, &deltas) {
-            if let Err(refusal) = self.options.journal.append(&entry.fingerprint, &entry.bytes) {
+            if let Err(refusal) = self.journal.append(&entry.fingerprint, &entry.bytes) {
                 self.keep_refused(disk, deltas.split_off(written));
                 return Err(refusal);
             }
+            disk.journal_bytes += entry.bytes.len() as u64;
             written += count;
         }
         Ok(())
@@ -365,6 +374,7 @@ impl Shared {
         let mut folded = self.replay()?;
         let due = folded.bytes().min(self.options.budget_bytes).saturating_mul(2);
         disk.compact_at_bytes = due.max(COMPACT_BYTES_AT_LEAST);
+        disk.journal_bytes = self.journal.bytes();
         self.set_saved(disk, folded.take(&self.namespace));
         Ok(())
     }
@@ -374,9 +384,9 @@ impl Shared {
         let others_from = self.options.now_unix_ns().saturating_sub(nanoseconds(self.options.keep_other_versions));
         let victims = all.victims(&self.namespace, self.options.budget_bytes, others_from);
         let mut fold = |entries| Folded::of(entries).into_entries(&victims);
-        let compacted = self.counted(self.options.journal.compact(&mut fold))?;
-        let bytes = self.options.journal.bytes();
-        disk.compact_at_bytes = bytes.saturating_mul(2).max(COMPACT_BYTES_AT_LEAST);
+        let compacted = self.counted(self.journal.compact(&mut fold))?;
+        disk.journal_bytes = self.journal.bytes();
+        disk.compact_at_bytes = disk.journal_bytes.saturating_mul(2).max(COMPACT_BYTES_AT_LEAST);
         let mut known = all.take(&self.namespace);
         if let Compacted::Done { .. } = compacted {
             self.memory.lock().stats.compactions += 1;
@@ -387,7 +397,7 @@ impl Shared {
     }
 
     fn replay(&self) -> Result<Folded, Refusal> {
-        let replay = self.counted(self.options.journal.replay())?;
+        let replay = self.counted(self.journal.replay())?;
         let folded = Folded::of(replay.entries);
         self.memory.lock().stats.damaged = replay.damaged + folded.unreadable;
         Ok(folded)

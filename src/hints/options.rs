@@ -1,14 +1,18 @@
 //! How a hint store is opened.
 
 use crate::persist::store::Journal;
+use crate::persist::store::directory::journal::DirectoryJournal;
+use crate::persist::store::directory::options::DirectoryOptions;
+use crate::persist::store::directory::root::Distrust;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// How to open a [`HintStore`](crate::HintStore).
 #[derive(Clone)]
 pub struct HintOptions {
-    pub(crate) journal: Arc<dyn Journal>,
+    place: Place,
     pub(crate) enabled: bool,
     pub(crate) budget_bytes: u64,
     pub(crate) version: Vec<u8>,
@@ -19,11 +23,27 @@ pub struct HintOptions {
     pub(crate) clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
+#[derive(Clone)]
+enum Place {
+    Directory(DirectoryOptions),
+    Journal(Arc<dyn Journal>),
+}
+
 impl HintOptions {
-    /// Hints that live in `journal`.
-    pub fn in_journal(journal: impl Journal + 'static) -> HintOptions {
+    /// Hints that live in the directory, beside a [`CodeStore`](crate::CodeStore) of the same options. The budget of those is not
+    /// that of the hints.
+    pub fn new(directory: &DirectoryOptions) -> HintOptions {
+        HintOptions::at(Place::Directory(directory.clone()))
+    }
+
+    /// Hints that live in any journal.
+    pub fn in_journal(journal: Arc<dyn Journal>) -> HintOptions {
+        HintOptions::at(Place::Journal(journal))
+    }
+
+    fn at(place: Place) -> HintOptions {
         HintOptions {
-            journal: Arc::new(journal),
+            place,
             enabled: true,
             budget_bytes: 16 << 20,
             version: Vec::new(),
@@ -33,6 +53,15 @@ impl HintOptions {
             keep_other_versions: Duration::from_secs(30 * 86_400),
             clock: Arc::new(SystemTime::now),
         }
+    }
+
+    /// Elsewhere: in this directory, whatever the environment says. An absolute path. Without effect on a journal that
+    /// was given.
+    pub fn dir(mut self, dir: impl AsRef<Path>) -> Self {
+        if let Place::Directory(directory) = self.place {
+            self.place = Place::Directory(directory.dir(dir));
+        }
+        self
     }
 
     /// `false`: the store is off, finds nothing and records nothing. On unless said otherwise.
@@ -86,6 +115,13 @@ impl HintOptions {
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
+    }
+
+    pub(crate) fn open_journal(&self) -> Result<Arc<dyn Journal>, Distrust> {
+        match &self.place {
+            Place::Directory(directory) => Ok(Arc::new(DirectoryJournal::open_strict(directory)?)),
+            Place::Journal(journal) => Ok(journal.clone()),
+        }
     }
 }
 
