@@ -36,6 +36,8 @@ mod error;
 mod golden;
 mod handle;
 mod heap;
+#[cfg(feature = "persist")]
+mod hints;
 pub mod linear;
 #[cfg(feature = "nvrtc")]
 pub mod nvrtc;
@@ -82,6 +84,12 @@ pub use crate::heap::block::Freed;
 pub use crate::heap::data::DeviceData;
 pub use crate::heap::options::HeapOptions;
 pub use crate::heap::page_locked::PageLocked;
+#[cfg(feature = "persist")]
+pub use crate::hints::HintStore;
+#[cfg(feature = "persist")]
+pub use crate::hints::options::HintOptions;
+#[cfg(feature = "persist")]
+pub use crate::hints::report::{Hint, HintStats, RankedHint};
 #[cfg(feature = "persist")]
 pub use crate::persist::envelope::{Damage, Key, Kind, Meta};
 #[cfg(all(feature = "persist", feature = "testing"))]

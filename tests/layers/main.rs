@@ -17,7 +17,7 @@ use source::{Finding, SourceFile, rust_files};
 const LAYERS: &[&[&str]] = &[
     &["error", "stats", "sync", "suballoc"],
     &["device", "persist"],
-    &["heap", "code"],
+    &["heap", "code", "hints"],
     &["handle"],
     &["cache"],
     &["linear", "nvrtc"],
