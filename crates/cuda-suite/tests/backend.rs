@@ -1,9 +1,14 @@
 //! Handles and cache over the stand-in driver, in every mode of its scheduler. At the end of each session it panics if
 //! an access was ordered by nothing, or if a byte is left.
 
+#[allow(dead_code, reason = "shared with the other suites and the figures")]
+mod driver;
+
 use cuda_standin::{Code, Driver, Mode, Session};
 use cudarc::driver::result::stream::{begin_capture, end_capture};
 use cudarc::driver::sys::CUstreamCaptureMode;
+use driver::call;
+use driver::gpu::{NON_BLOCKING, PORTABLE};
 use hapax::{
     CudaDevice, DevBox, Device, DeviceError, DeviceRef, Error, FaultDevice, Freed, Heap, HeapOptions, Landed, Lookup,
     Removed, VramCache,
@@ -165,6 +170,38 @@ fn every_call_binds_the_context_on_the_thread_that_makes_it() {
         alone(|| unsafe { card.destroy_stream(other) });
         alone(|| unsafe { card.free_page_locked(NonNull::new(host()).unwrap(), 256) });
         alone(|| unsafe { card.free(at, 256) });
+    });
+}
+
+/// Streams that do not wait for the legacy one, and buffers that every context may copy.
+#[test]
+fn streams_and_buffers_are_made_as_the_contract_wants_them() {
+    in_every_mode(|_, device| {
+        let heap = heap(device, 1 << 16);
+        let stream = heap.new_stream().unwrap();
+        let mut flags = 0;
+        let raw = std::ptr::with_exposed_provenance_mut(stream.raw().0 as usize);
+        call!(cuStreamGetFlags(raw, &mut flags)).unwrap();
+        assert_eq!(flags, NON_BLOCKING);
+        let mut buffer = heap.page_locked_slice::<u8>(100).unwrap();
+        let flags = call!(cuMemHostGetFlags(-> u32, buffer.as_mut_ptr().cast())).unwrap();
+        assert_eq!(flags & PORTABLE, PORTABLE);
+        drop((buffer, stream));
+        heap.close().unwrap();
+    });
+}
+
+/// The shared suites count in bytes, on a device in front of the card; a user's heap does not.
+#[test]
+fn a_heap_on_a_card_has_granules_of_256_bytes_at_least() {
+    in_every_mode(|_, device| {
+        let refused = Heap::new(device, HeapOptions::new(1 << 16).granule_bytes(128)).unwrap_err();
+        assert!(matches!(&refused, Error::BadOption(text) if text.contains("at least 256")), "{refused}");
+        let heap = heap(device, 1 << 16);
+        assert_eq!((heap.granule_bytes(), heap.charge_bytes(1)), (256, 256));
+        let [one, two] = [(); 2].map(|()| heap.alloc::<u8>().unwrap().device_address());
+        assert!(one % 256 == 0 && two % 256 == 0);
+        heap.close().unwrap();
     });
 }
 
