@@ -129,8 +129,14 @@ impl HeapInner {
             Ok(false) | Err(Error::StreamCapturing) => {}
             Err(error) => return Err(error),
         }
-        self.give_back_due()?;
-        self.drop_passed_operands(at_most)
+        let (due, operands) = {
+            let sweeps = self.sweeps.lock();
+            (!sweeps.due.is_empty(), sweeps.operands.len())
+        };
+        if due {
+            self.give_back_due()?;
+        }
+        self.drop_passed_operands(operands.min(at_most))
     }
 
     /// A short sweep asks for one batch, which then goes to the back, so that it does not hide those behind
@@ -212,8 +218,7 @@ impl HeapInner {
     }
 
     fn drop_passed_operands(&self, at_most: usize) -> Result<(), Error> {
-        let waiting = self.sweeps.lock().operands.len();
-        for _ in 0..waiting.min(at_most) {
+        for _ in 0..at_most {
             let Some(mut operands) = self.next_operands() else { break };
             match operands.mark.event().and_then(|event| event.passed()) {
                 Ok(true) => self.drop_operands(operands),

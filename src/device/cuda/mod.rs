@@ -256,6 +256,11 @@ unsafe impl Device for CudaDevice {
         let mut status: c_int = 0;
         // SAFETY: the caller vouches that the stream is alive; the status is writable.
         let code = unsafe { (driver.stream_is_capturing)(stream_of(stream), &mut status) };
+        // The null stream while a blocking stream is captured: what is put on it would be ordered with the capture.
+        const CAPTURED_IMPLICITLY: c_int = 906;
+        if code == CAPTURED_IMPLICITLY {
+            return Ok(true);
+        }
         driver.check("cuStreamIsCapturing", code).map(|()| status != 0)
     }
 
