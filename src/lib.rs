@@ -36,6 +36,8 @@ mod handle;
 mod heap;
 #[cfg(feature = "persist")]
 mod hints;
+#[cfg(feature = "persist")] // the cache and the heap report nothing yet
+mod observe;
 #[cfg(feature = "persist")]
 mod persist;
 mod stats;
