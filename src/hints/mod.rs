@@ -22,10 +22,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Records changed in memory before they are written, however young they are.
-const PENDING_AT_MOST: usize = 4096;
+/// Deltas of evicted records that are kept before they are written, however young they are.
+const ORPHANS_AT_MOST: usize = 1024;
 /// A journal that is smaller is not worth folding.
-const COMPACT_BYTES_AT_LEAST: u64 = 64 << 10;
+const COMPACT_BYTES_AT_LEAST: u64 = 256 << 10;
+/// No journal frames an entry in more.
+const FRAME_BYTES: u64 = 128;
+/// A fold costs as much as opening. At this many times the bytes of what it leaves, the next is due.
+const COMPACT_AT_TIMES: u64 = 3;
 
 /// Compile history by [`Fingerprint`], in memory over a [`Journal`]. Clones share it.
 ///
@@ -62,15 +66,15 @@ const COMPACT_BYTES_AT_LEAST: u64 = 64 << 10;
 ///
 /// # When it is written
 ///
-/// A call that records changes memory only. Every [`write_behind`](HintOptions::write_behind), or when 4,096 records have changed,
-/// such a call also writes what is pending to the journal, in a few appends of some KiB; so does the drop of the last clone. There is no
+/// A call that records changes memory only. Every [`write_behind`](HintOptions::write_behind), or when 1,024 records have been evicted
+/// with uses that are pending, such a call also writes what is pending to the journal, in appends of some KiB; so does the drop of the last clone. There is no
 /// thread: if nothing is recorded, nothing is written; call [`flush`](Self::flush) from a thread of your own to keep writing out
 /// of the way altogether. A process that is killed loses what is pending; a machine that loses power, what was not
 /// [synced](Self::sync). What the journal refuses stays pending.
 ///
 /// A forked child inherits what is pending and would write it once more: let it open a store of its own and forget this one.
 ///
-/// When the journal has grown to twice its records (and at least 64 KiB), the write folds it.
+/// When the journal has grown to three times its records (and at least 256 KiB), the write folds it, which takes as long as opening.
 ///
 /// # When it is off
 ///
@@ -347,9 +351,15 @@ impl Memory {
         // A clock that went back starts the time again.
         self.written_unix_ns = self.written_unix_ns.min(now_unix_ns);
         let age = Duration::from_nanos(now_unix_ns - self.written_unix_ns);
-        let due = !self.writing && (age >= write_behind || self.table.pending() >= PENDING_AT_MOST);
+        let due = !self.writing && (age >= write_behind || self.table.orphans() >= ORPHANS_AT_MOST);
         self.writing |= due;
         due
+    }
+}
+
+impl Disk {
+    fn compact_after(&mut self, folded_bytes: u64) {
+        self.compact_at_bytes = folded_bytes.saturating_mul(COMPACT_AT_TIMES).max(COMPACT_BYTES_AT_LEAST);
     }
 }
 
@@ -414,7 +424,7 @@ impl Shared {
                 self.keep_refused(disk, deltas.split_off(written));
                 return Err(refusal);
             }
-            disk.journal_bytes += entry.bytes.len() as u64;
+            disk.journal_bytes += entry.bytes.len() as u64 + FRAME_BYTES;
             disk.report.written += count as u64;
             written += count;
         }
@@ -437,8 +447,7 @@ impl Shared {
     /// Brings memory up to the journal.
     fn read(&self, disk: &mut Disk) -> Result<(), Refusal> {
         let mut folded = self.replay(disk)?;
-        let due = folded.bytes().min(self.options.budget_bytes).saturating_mul(2);
-        disk.compact_at_bytes = due.max(COMPACT_BYTES_AT_LEAST);
+        disk.compact_after(folded.bytes().min(self.options.budget_bytes));
         disk.journal_bytes = self.journal.bytes();
         self.set_saved(disk, folded.take(&self.namespace));
         Ok(())
@@ -451,7 +460,7 @@ impl Shared {
         let mut fold = |entries| Folded::of(entries).into_entries(&victims);
         let compacted = self.counted(self.journal.compact(&mut fold))?;
         disk.journal_bytes = self.journal.bytes();
-        disk.compact_at_bytes = disk.journal_bytes.saturating_mul(2).max(COMPACT_BYTES_AT_LEAST);
+        disk.compact_after(disk.journal_bytes);
         let mut known = all.take(&self.namespace);
         if let Compacted::Done { .. } = compacted {
             self.memory.lock().stats.compactions += 1;

@@ -100,6 +100,11 @@ impl Table {
         self.dirty.len() + self.orphans.len()
     }
 
+    /// Of those, the ones whose records were forgotten.
+    pub(crate) fn orphans(&self) -> usize {
+        self.orphans.len()
+    }
+
     /// Hands out the deltas; from now on they count as saved. O(deltas).
     pub(crate) fn take_deltas(&mut self) -> Vec<(Fingerprint, Counts)> {
         let mut deltas = std::mem::take(&mut self.orphans);
