@@ -43,6 +43,8 @@ mod persist;
 mod stats;
 mod suballoc;
 mod sync;
+#[cfg(feature = "persist")]
+mod warm;
 
 pub use crate::cache::evictions::Evictions;
 pub use crate::cache::lease::{Lease, OwnedLease};
@@ -107,3 +109,5 @@ pub use crate::persist::store::{
     StoredEntry,
 };
 pub use crate::stats::{CacheStats, FillTimes, LeakReport, LeakedBlock, Ledger};
+#[cfg(feature = "persist")]
+pub use crate::warm::{Refilled, Refilling, WarmEntry, WarmSet};

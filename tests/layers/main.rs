@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["heap", "code", "hints"],
     &["handle"],
     &["cache"],
+    &["warm"],
 ];
 
 /// Named in one file, so that a model checker can stand in for the locks everywhere at once.
