@@ -41,11 +41,15 @@ mod hints;
 pub mod linear;
 #[cfg(feature = "nvrtc")]
 pub mod nvrtc;
+#[cfg(feature = "persist")] // the cache and the heap report nothing yet
+mod observe;
 #[cfg(feature = "persist")]
 mod persist;
 mod stats;
 mod suballoc;
 mod sync;
+#[cfg(feature = "persist")]
+mod warm;
 
 pub use crate::cache::evictions::Evictions;
 pub use crate::cache::lease::{Lease, OwnedLease};
@@ -118,6 +122,8 @@ pub use crate::persist::store::{
     StoredEntry,
 };
 pub use crate::stats::{CacheStats, FillTimes, LeakReport, LeakedBlock, Ledger};
+#[cfg(feature = "persist")]
+pub use crate::warm::{Refilled, Refilling, WarmEntry, WarmSet};
 /// The cudarc that hapax takes CUDA's types from, for those who use both.
 #[cfg(feature = "cuda")]
 pub use cudarc;

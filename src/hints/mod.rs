@@ -14,6 +14,7 @@ use crate::hints::options::HintOptions;
 use crate::hints::rank::Decay;
 use crate::hints::report::{Hint, HintStats, RankedHint};
 use crate::hints::table::{Entry, Table};
+use crate::observe::{self, event, span};
 use crate::persist::fingerprint::Fingerprint;
 use crate::persist::store::{Compacted, Journal, Refusal};
 use crate::sync::Mutex;
@@ -21,10 +22,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Records changed in memory before they are written, however young they are.
-const PENDING_AT_MOST: usize = 4096;
+/// Deltas of evicted records that are kept before they are written, however young they are.
+const ORPHANS_AT_MOST: usize = 1024;
 /// A journal that is smaller is not worth folding.
-const COMPACT_BYTES_AT_LEAST: u64 = 64 << 10;
+const COMPACT_BYTES_AT_LEAST: u64 = 256 << 10;
+/// No journal frames an entry in more.
+const FRAME_BYTES: u64 = 128;
+/// A fold costs as much as opening. At this many times the bytes of what it leaves, the next is due.
+const COMPACT_AT_TIMES: u64 = 3;
 
 /// Compile history by [`Fingerprint`], in memory over a [`Journal`]. Clones share it.
 ///
@@ -61,15 +66,15 @@ const COMPACT_BYTES_AT_LEAST: u64 = 64 << 10;
 ///
 /// # When it is written
 ///
-/// A call that records changes memory only. Every [`write_behind`](HintOptions::write_behind), or when 4,096 records have changed,
-/// such a call also writes what is pending to the journal, in a few appends of some KiB; so does the drop of the last clone. There is no
+/// A call that records changes memory only. Every [`write_behind`](HintOptions::write_behind), or when 1,024 records have been evicted
+/// with uses that are pending, such a call also writes what is pending to the journal, in appends of some KiB; so does the drop of the last clone. There is no
 /// thread: if nothing is recorded, nothing is written; call [`flush`](Self::flush) from a thread of your own to keep writing out
 /// of the way altogether. A process that is killed loses what is pending; a machine that loses power, what was not
 /// [synced](Self::sync). What the journal refuses stays pending.
 ///
 /// A forked child inherits what is pending and would write it once more: let it open a store of its own and forget this one.
 ///
-/// When the journal has grown to twice its records (and at least 64 KiB), the write folds it.
+/// When the journal has grown to three times its records (and at least 256 KiB), the write folds it, which takes as long as opening.
 ///
 /// # When it is off
 ///
@@ -96,12 +101,24 @@ struct Memory {
     stats: HintStats,
 }
 
+#[derive(Default)]
 struct Disk {
     /// Refused by the journal, and counted as saved in memory.
     refused: Known,
     /// What it took when it was last asked, and what this process has added since.
     journal_bytes: u64,
     compact_at_bytes: u64,
+    report: Report,
+}
+
+/// What happened under the lock, to be told after it.
+#[derive(Default)]
+struct Report {
+    written: u64,
+    evicted: u64,
+    lost: u64,
+    damaged: u64,
+    folded: u64,
 }
 
 impl HintStore {
@@ -110,7 +127,13 @@ impl HintStore {
         if !options.enabled {
             return HintStore(Err("it was opened with enabled(false)".into()));
         }
-        Self::try_open(options).map_or_else(|why| HintStore(Err(why.into())), |shared| HintStore(Ok(Arc::new(shared))))
+        match Self::try_open(options) {
+            Ok(shared) => HintStore(Ok(Arc::new(shared))),
+            Err(why) => {
+                event!(WARN, "hints are off", why = why.as_str());
+                HintStore(Err(why.into()))
+            }
+        }
     }
 
     fn try_open(options: HintOptions) -> Result<Shared, String> {
@@ -122,11 +145,11 @@ impl HintStore {
                 writing: false,
                 stats: HintStats::default(),
             }),
-            disk: Mutex::new(Disk { refused: Known::new(), journal_bytes: 0, compact_at_bytes: 0 }),
+            disk: Mutex::new(Disk::default()),
             journal: options.open_journal().map_err(|distrust| distrust.to_string())?,
             options,
         };
-        shared.read(&mut shared.disk.lock()).map_err(|refusal| refusal.to_string())?;
+        shared.on_disk("read", Shared::read).map_err(|refusal| refusal.to_string())?;
         Ok(shared)
     }
 
@@ -137,15 +160,18 @@ impl HintStore {
 
     /// What is known of a compilation. Not a use of it. Expected O(1).
     pub fn get(&self, fingerprint: &Fingerprint) -> Option<Hint> {
-        self.shared()?.memory.lock().table.look_up(fingerprint)
+        let found = self.shared()?.memory.lock().table.look_up(fingerprint);
+        if found.is_none() {
+            event!(TRACE, "no hint", fingerprint = observe::display(fingerprint));
+        }
+        observe::count(if found.is_some() { "hapax.hints.hits" } else { "hapax.hints.misses" }, 1);
+        found
     }
 
     /// Records that it was compiled just now, into `size_bytes`, in `time`.
     pub fn record_compile(&self, fingerprint: &Fingerprint, size_bytes: u64, time: Duration) {
         let compile_ns = nanoseconds(time);
-        self.record(|table, now| {
-            table.record_compile(fingerprint, now, &Compiled::once(now, size_bytes, compile_ns));
-        });
+        self.record(|table, now| table.record_compile(fingerprint, now, &Compiled::once(now, size_bytes, compile_ns)));
     }
 
     /// Records a use of it that needed no compilation.
@@ -188,7 +214,7 @@ impl HintStore {
     /// # Errors
     /// What the journal says. What it refused stays pending.
     pub fn flush(&self) -> Result<(), Refusal> {
-        self.shared().map_or(Ok(()), Shared::flush)
+        self.shared().map_or(Ok(()), |shared| shared.on_disk("flush", Shared::flush))
     }
 
     /// [Flushes](Self::flush), and makes it outlive a loss of power.
@@ -196,7 +222,12 @@ impl HintStore {
     /// # Errors
     /// What the journal says.
     pub fn sync(&self) -> Result<(), Refusal> {
-        self.shared().map_or(Ok(()), |shared| shared.flush().and_then(|()| shared.journal.sync()))
+        self.shared().map_or(Ok(()), |shared| {
+            shared.on_disk("sync", |shared, disk| {
+                shared.flush(disk)?;
+                shared.counted(shared.journal.sync())
+            })
+        })
     }
 
     /// Reads the journal again, with what other processes have written. O(records of all versions).
@@ -204,7 +235,7 @@ impl HintStore {
     /// # Errors
     /// What the journal says; what is known stays as it was.
     pub fn refresh(&self) -> Result<(), Refusal> {
-        self.shared().map_or(Ok(()), |shared| shared.read(&mut shared.disk.lock()))
+        self.shared().map_or(Ok(()), |shared| shared.on_disk("read", Shared::read))
     }
 
     /// Folds the journal now: one record each for what ended processes left, none beyond the budget, none of
@@ -214,8 +245,10 @@ impl HintStore {
     /// What the journal says; nothing is lost.
     pub fn gc(&self) -> Result<(), Refusal> {
         self.shared().map_or(Ok(()), |shared| {
-            shared.flush()?;
-            shared.compact(&mut shared.disk.lock())
+            shared.on_disk("fold", |shared, disk| {
+                shared.flush(disk)?;
+                shared.compact(disk)
+            })
         })
     }
 
@@ -226,10 +259,11 @@ impl HintStore {
     /// What the journal says; memory is cleared all the same.
     pub fn clear(&self) -> Result<(), Refusal> {
         self.shared().map_or(Ok(()), |shared| {
-            let mut disk = shared.disk.lock();
-            disk.refused.clear();
-            shared.memory.lock().table.clear();
-            shared.counted(shared.journal.clear())
+            shared.on_disk("clear", |shared, disk| {
+                disk.refused.clear();
+                shared.memory.lock().table.clear();
+                shared.counted(shared.journal.clear())
+            })
         })
     }
 
@@ -262,17 +296,18 @@ impl HintStore {
         self.0.as_deref().ok()
     }
 
-    fn record(&self, add: impl FnOnce(&mut Table, u64)) {
+    fn record(&self, add: impl FnOnce(&mut Table, u64) -> u64) {
         let Some(shared) = self.shared() else { return };
         let now_unix_ns = shared.options.now_unix_ns();
-        let due = {
+        let (evicted, due) = {
             let mut memory = shared.memory.lock();
-            add(&mut memory.table, now_unix_ns);
-            memory.is_due(now_unix_ns, shared.options.write_behind)
+            let evicted = add(&mut memory.table, now_unix_ns);
+            (evicted, memory.is_due(now_unix_ns, shared.options.write_behind))
         };
+        tell_evicted(evicted);
         if due {
             // Counted, and pending still: whoever records can do nothing about it.
-            let _ = shared.flush();
+            let _ = shared.on_disk("flush", Shared::flush);
         }
     }
 
@@ -316,9 +351,15 @@ impl Memory {
         // A clock that went back starts the time again.
         self.written_unix_ns = self.written_unix_ns.min(now_unix_ns);
         let age = Duration::from_nanos(now_unix_ns - self.written_unix_ns);
-        let due = !self.writing && (age >= write_behind || self.table.pending() >= PENDING_AT_MOST);
+        let due = !self.writing && (age >= write_behind || self.table.orphans() >= ORPHANS_AT_MOST);
         self.writing |= due;
         due
+    }
+}
+
+impl Disk {
+    fn compact_after(&mut self, folded_bytes: u64) {
+        self.compact_at_bytes = folded_bytes.saturating_mul(COMPACT_AT_TIMES).max(COMPACT_BYTES_AT_LEAST);
     }
 }
 
@@ -327,16 +368,48 @@ impl Shared {
         Decay::new(self.options.now_unix_ns(), self.options.half_life)
     }
 
-    fn flush(&self) -> Result<(), Refusal> {
-        let mut disk = self.disk.lock();
+    /// Uses the journal, and then tells what happened.
+    fn on_disk<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Shared, &mut Disk) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        span!(DEBUG, "hints", action = action);
+        let (outcome, report) = {
+            let mut disk = self.disk.lock();
+            let outcome = work(self, &mut disk);
+            (outcome, std::mem::take(&mut disk.report))
+        };
+        if let Err(refusal) = &outcome {
+            event!(WARN, "the journal refused", why = observe::display(refusal));
+            observe::count("hapax.hints.refusals", 1);
+        }
+        tell_evicted(report.evicted);
+        if report.lost > 0 {
+            event!(WARN, "unwritten hints were given up", records = report.lost);
+        }
+        if report.damaged > 0 {
+            event!(WARN, "damaged places in the journal", places = report.damaged);
+        }
+        if report.folded > 0 {
+            event!(DEBUG, "folded the journal");
+        }
+        observe::count("hapax.hints.written", report.written);
+        observe::count("hapax.hints.lost", report.lost);
+        observe::count("hapax.hints.damaged", report.damaged);
+        observe::count("hapax.hints.folds", report.folded);
+        outcome
+    }
+
+    fn flush(&self, disk: &mut Disk) -> Result<(), Refusal> {
         let deltas = {
             let mut memory = self.memory.lock();
             memory.writing = false;
             memory.written_unix_ns = self.options.now_unix_ns();
             memory.table.take_deltas()
         };
-        self.counted(self.append(&mut disk, deltas))?;
-        if disk.journal_bytes > disk.compact_at_bytes && self.compact(&mut disk).is_err() {
+        self.counted(self.append(disk, deltas))?;
+        if disk.journal_bytes > disk.compact_at_bytes && self.compact(disk).is_err() {
             // What is recorded is safe, and the next fold may do better.
             disk.compact_at_bytes = disk.compact_at_bytes.saturating_mul(2);
         }
@@ -351,7 +424,8 @@ impl Shared {
                 self.keep_refused(disk, deltas.split_off(written));
                 return Err(refusal);
             }
-            disk.journal_bytes += entry.bytes.len() as u64;
+            disk.journal_bytes += entry.bytes.len() as u64 + FRAME_BYTES;
+            disk.report.written += count as u64;
             written += count;
         }
         Ok(())
@@ -365,49 +439,53 @@ impl Shared {
                 disk.refused.entry(fingerprint).or_default().join(&counts);
             } else {
                 memory.stats.lost += 1;
+                disk.report.lost += 1;
             }
         }
     }
 
     /// Brings memory up to the journal.
     fn read(&self, disk: &mut Disk) -> Result<(), Refusal> {
-        let mut folded = self.replay()?;
-        let due = folded.bytes().min(self.options.budget_bytes).saturating_mul(2);
-        disk.compact_at_bytes = due.max(COMPACT_BYTES_AT_LEAST);
+        let mut folded = self.replay(disk)?;
+        disk.compact_after(folded.bytes().min(self.options.budget_bytes));
         disk.journal_bytes = self.journal.bytes();
         self.set_saved(disk, folded.take(&self.namespace));
         Ok(())
     }
 
     fn compact(&self, disk: &mut Disk) -> Result<(), Refusal> {
-        let mut all = self.replay()?;
+        let mut all = self.replay(disk)?;
         let others_from = self.options.now_unix_ns().saturating_sub(nanoseconds(self.options.keep_other_versions));
         let victims = all.victims(&self.namespace, self.options.budget_bytes, others_from);
         let mut fold = |entries| Folded::of(entries).into_entries(&victims);
         let compacted = self.counted(self.journal.compact(&mut fold))?;
         disk.journal_bytes = self.journal.bytes();
-        disk.compact_at_bytes = disk.journal_bytes.saturating_mul(2).max(COMPACT_BYTES_AT_LEAST);
+        disk.compact_after(disk.journal_bytes);
         let mut known = all.take(&self.namespace);
         if let Compacted::Done { .. } = compacted {
             self.memory.lock().stats.compactions += 1;
+            disk.report.folded += 1;
             known.retain(|fingerprint, _| !victims.contains(&self.namespace, fingerprint));
         }
         self.set_saved(disk, known);
         Ok(())
     }
 
-    fn replay(&self) -> Result<Folded, Refusal> {
+    fn replay(&self, disk: &mut Disk) -> Result<Folded, Refusal> {
         let replay = self.counted(self.journal.replay())?;
         let folded = Folded::of(replay.entries);
-        self.memory.lock().stats.damaged = replay.damaged + folded.unreadable;
+        let damaged = replay.damaged + folded.unreadable;
+        // The same places are met at each reading: told once, unless there are more.
+        let before = std::mem::replace(&mut self.memory.lock().stats.damaged, damaged);
+        disk.report.damaged += damaged.saturating_sub(before);
         Ok(folded)
     }
 
-    fn set_saved(&self, disk: &Disk, mut known: Known) {
+    fn set_saved(&self, disk: &mut Disk, mut known: Known) {
         for (fingerprint, counts) in &disk.refused {
             known.entry(*fingerprint).or_default().join(counts);
         }
-        self.memory.lock().table.set_saved(known);
+        disk.report.evicted += self.memory.lock().table.set_saved(known);
     }
 
     fn counted<T>(&self, outcome: Result<T, Refusal>) -> Result<T, Refusal> {
@@ -421,7 +499,14 @@ impl Shared {
 /// The last clone writes what is pending.
 impl Drop for Shared {
     fn drop(&mut self) {
-        let _ = self.flush();
+        let _ = self.on_disk("flush", Shared::flush);
+    }
+}
+
+fn tell_evicted(records: u64) {
+    if records > 0 {
+        event!(DEBUG, "forgot the least recently used hints", records = records);
+        observe::count("hapax.hints.evictions", records);
     }
 }
 
