@@ -155,6 +155,14 @@ pub(super) fn open(options: &DirectoryOptions, surroundings: &Surroundings, part
     }
 }
 
+/// `ROOT/NAME-UID/v1`, unchecked.
+pub(super) fn path(options: &DirectoryOptions, surroundings: &Surroundings) -> Result<PathBuf, Distrust> {
+    if !is_name(&options.name) {
+        return Err(Distrust::BadName { name: options.name.clone() });
+    }
+    Ok(root(options, surroundings)?.join(format!("{}-{}", options.name, surroundings.user)).join(VERSION))
+}
+
 fn is_name(name: &str) -> bool {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     (1..=64).contains(&name.len()) && name.chars().all(allowed) && !name.starts_with('.')
