@@ -4,6 +4,8 @@
 //! - [`VramCache`]: a concurrent cache of handles under a byte budget that is never exceeded. Eviction hands
 //!   the handles back; leases keep entries while kernels use them.
 //! - [`Heap`]: suballocated device memory with a limit and a ledger, over any [`Device`].
+//! - `CodeStore`, with the feature `persist`: compiled code that outlives the process, safe under crashes, many processes and
+//!   bad bytes.
 //!
 //! ```
 //! use hapax::{Heap, HeapOptions, Lookup, VramCache};
@@ -102,6 +104,8 @@ pub use crate::persist::envelope::{Damage, Key, Kind, Meta};
 pub use crate::persist::envelope::{Envelope, decode, encode};
 #[cfg(feature = "persist")]
 pub use crate::persist::fingerprint::{Fingerprint, FingerprintBuilder};
+#[cfg(all(feature = "persist", feature = "testing"))]
+pub use crate::persist::store::crash::{CrashDisk, PowerLoss};
 #[cfg(feature = "persist")]
 pub use crate::persist::store::directory::DirectoryStore;
 #[cfg(feature = "persist")]
@@ -116,6 +120,10 @@ pub use crate::persist::store::directory::root::Surroundings;
 pub use crate::persist::store::directory::segment::read_any_file;
 #[cfg(all(feature = "persist", feature = "testing"))]
 pub use crate::persist::store::disk::{Disk, DiskFile};
+#[cfg(all(feature = "persist", feature = "testing"))]
+pub use crate::persist::store::fault::{DiskFault, DiskFaults, FaultDisk};
+#[cfg(feature = "persist")]
+pub use crate::persist::store::layered::LayeredStore;
 #[cfg(feature = "persist")]
 pub use crate::persist::store::memory::{MemoryJournal, MemoryStore};
 #[cfg(feature = "persist")]
