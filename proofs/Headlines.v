@@ -10,6 +10,7 @@ Print Assumptions Victims.victims_are_enough.
 Print Assumptions Victims.victims_are_the_shortest_prefix.
 Print Assumptions Victims.room_takes_the_shortest_prefix.
 Print Assumptions Victims.room_is_refused_only_if_nothing_helps.
+Print Assumptions Victims.collecting_makes_no_room.
 
 (** The budget. *)
 Print Assumptions Budget.budget_kept.
