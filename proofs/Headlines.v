@@ -16,6 +16,7 @@ Print Assumptions Victims.collecting_makes_no_room.
 Print Assumptions Budget.budget_kept.
 Print Assumptions Budget.budget_kept_on_every_trace.
 Print Assumptions Budget.shrink_is_refused_iff_held.
+Print Assumptions Budget.sums_fit_64_bits.
 
 (** Refusals. *)
 Print Assumptions Refused.refused_changes_nothing.
