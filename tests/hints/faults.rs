@@ -80,7 +80,7 @@ fn what_a_full_disk_refuses_is_written_once_when_there_is_room() {
     journal.allow(1000);
     hints.flush().unwrap();
     hints.flush().unwrap();
-    assert_eq!((hints.stats().failures, hints.stats().lost), (5, 0));
+    assert_eq!((hints.stats().failures, hints.stats().lost, hints.stats().pending), (5, 0, 0));
     drop(hints);
     let again = open(clock.on(HintOptions::in_journal(journal)));
     assert!((0..UNITS).all(|number| again.get(&unit(number)).unwrap().hits == rounds));
