@@ -87,6 +87,8 @@ pub use crate::persist::envelope::{Damage, Key, Kind, Meta};
 pub use crate::persist::envelope::{Envelope, decode, encode};
 #[cfg(feature = "persist")]
 pub use crate::persist::fingerprint::{Fingerprint, FingerprintBuilder};
+#[cfg(all(feature = "persist", feature = "testing"))]
+pub use crate::persist::store::crash::{CrashDisk, PowerLoss};
 #[cfg(feature = "persist")]
 pub use crate::persist::store::directory::DirectoryStore;
 #[cfg(feature = "persist")]
@@ -101,6 +103,10 @@ pub use crate::persist::store::directory::root::Surroundings;
 pub use crate::persist::store::directory::segment::read_any_file;
 #[cfg(all(feature = "persist", feature = "testing"))]
 pub use crate::persist::store::disk::{Disk, DiskFile};
+#[cfg(all(feature = "persist", feature = "testing"))]
+pub use crate::persist::store::fault::{DiskFault, DiskFaults, FaultDisk};
+#[cfg(feature = "persist")]
+pub use crate::persist::store::layered::LayeredStore;
 #[cfg(feature = "persist")]
 pub use crate::persist::store::memory::{MemoryJournal, MemoryStore};
 #[cfg(feature = "persist")]
