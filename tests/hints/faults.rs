@@ -187,3 +187,23 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     }
     found
 }
+
+#[test]
+fn a_directory_that_is_removed_while_open_costs_what_was_in_it_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = DirectoryOptions::new("faults").dir(folder.path());
+    let clock = noon();
+    let hints = open(clock.on(HintOptions::new(&directory)));
+    hints.record_hit(&unit(0));
+    hints.flush().unwrap();
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        std::fs::remove_dir_all(entry.unwrap().path()).unwrap();
+    }
+    hints.record_hit(&unit(0));
+    let refused = hints.flush().unwrap_err();
+    assert!(matches!(refused, Refusal::Io { .. }), "{refused}");
+    hints.validate();
+    assert_eq!((hints.get(&unit(0)).unwrap().hits, hints.stats().pending), (2, 1), "memory goes on");
+    drop(hints);
+    assert_eq!(open(clock.on(HintOptions::new(&directory))).get(&unit(0)), None);
+}
