@@ -80,6 +80,7 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
     }
 
     /// A lease if the key is resident. Waits for nothing.
+    #[inline]
     pub(crate) fn get<Q>(&self, key: &Q, stream: StreamSet) -> Option<Hit<'_, S::View>>
     where
         K: Borrow<Q>,
@@ -145,6 +146,7 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
     }
 
     /// As `release`, with the slot's count at hand.
+    #[inline]
     pub(crate) fn release_counted(&self, slot: u32, count: &Count) {
         if count.release() {
             self.released(slot);
@@ -353,6 +355,7 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
         self.state.lock().core.validate(&self.counts);
     }
 
+    #[inline]
     fn hit(&self, mut state: MutexGuard<'_, State<K, S, P>>, slot: u32, stream: StreamSet) -> Hit<'_, S::View> {
         let count = self.counts.at(slot);
         let (view, write_pending) = state.core.hit(slot, count, stream);

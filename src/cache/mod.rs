@@ -192,6 +192,7 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
     ///
     /// # Errors
     /// [`Error::WrongDevice`], [`Error::DeviceLost`] or [`Error::Device`].
+    #[inline]
     pub fn get<'c, Q>(&'c self, key: &Q, stream: &'c Stream) -> Result<Option<Lease<'c, K, V>>, Error>
     where
         K: Borrow<Q>,
@@ -462,6 +463,7 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
         }
     }
 
+    #[inline]
     fn lend<'c>(
         &'c self,
         hit: Hit<'c, <V::Raw as Stored>::View>,
@@ -477,6 +479,7 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
     }
 
     /// Orders `stream` behind the pending writes of a leased slot; the driver calls are made without the lock.
+    #[cold]
     fn order_after_writes(&self, slot: u32, stream: &Stream) -> Result<(), Error> {
         let mut spans = Spans::new();
         self.index.with_value(slot, |raw| V::pending_spans(raw, &mut spans));

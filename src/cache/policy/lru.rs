@@ -29,6 +29,7 @@ impl Default for Lru {
 }
 
 impl Order for Lru {
+    #[inline]
     fn admit(&mut self, slot: u32, _: Weight) {
         if self.links.len() <= slot as usize {
             self.links.resize(slot as usize + 1, Links { older: NIL, newer: NIL });
@@ -36,6 +37,7 @@ impl Order for Lru {
         self.push(slot);
     }
 
+    #[inline]
     fn touch(&mut self, slot: u32) {
         if self.newest != slot {
             self.unlink(slot);
@@ -43,10 +45,12 @@ impl Order for Lru {
         }
     }
 
+    #[inline]
     fn remove(&mut self, slot: u32) {
         self.unlink(slot);
     }
 
+    #[inline]
     fn first(&self) -> Option<(Rank, u32)> {
         (self.oldest != NIL).then_some((ATTACHED, self.oldest))
     }
@@ -84,6 +88,7 @@ impl Order for Lru {
 }
 
 impl Lru {
+    #[inline]
     fn push(&mut self, slot: u32) {
         self.links[slot as usize] = Links { older: self.newest, newer: NIL };
         match self.newest {
@@ -93,6 +98,7 @@ impl Lru {
         self.newest = slot;
     }
 
+    #[inline]
     fn unlink(&mut self, slot: u32) {
         let Links { older, newer } = self.links[slot as usize];
         match older {
