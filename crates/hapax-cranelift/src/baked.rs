@@ -34,11 +34,6 @@ pub(crate) fn address_in<'a>(function: &Function, data: impl Iterator<Item = &'a
     first_address(suspects)
 }
 
-/// The first word of the data that is an address of this process.
-pub(crate) fn address_in_data(bytes: &[u8]) -> Option<u64> {
-    first_address(words(bytes).collect())
-}
-
 fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
     bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word))
 }
@@ -74,9 +69,9 @@ mod tests {
         let code = mappings as fn() -> Vec<Range<u64>>;
         for address in [(&raw const on_stack).addr(), (&raw const *on_heap).addr(), code as usize] {
             let bytes = [&7u64.to_le_bytes()[..], &(address as u64).to_le_bytes()].concat();
-            assert_eq!(address_in_data(&bytes), Some(address as u64));
+            assert_eq!(address_in(&Function::new(), [&bytes[..]].into_iter()), Some(address as u64));
         }
         let numbers = [0, 1, 4096, u64::from(u32::MAX), 0x9e37_79b9_7f4a_7c15, u64::MAX, 1 << 47, 1 << 33];
-        assert_eq!(address_in_data(&numbers.map(u64::to_le_bytes).concat()), None);
+        assert_eq!(address_in(&Function::new(), [&numbers.map(u64::to_le_bytes).concat()[..]].into_iter()), None);
     }
 }

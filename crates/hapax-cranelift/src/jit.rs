@@ -363,7 +363,7 @@ struct Job<'a, U> {
 
 /// Why a job's result is not stored.
 #[derive(Debug, thiserror::Error)]
-enum NotStored {
+pub(crate) enum NotStored {
     #[error("{0}")]
     Error(Error),
     #[error("it can run in this process alone")]

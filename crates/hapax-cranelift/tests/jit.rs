@@ -3,7 +3,7 @@
 mod common;
 
 use common::{builder, call, isa, jit, lower, memory_store, with_imports, words};
-use hapax::{CodeMode, CodeStore, Key, Kind, Store};
+use hapax::{CodeMode, CodeStore, Key, Kind};
 use hapax_cranelift::{Error, HotAfter, Jit};
 use std::sync::Arc;
 
