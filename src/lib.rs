@@ -35,10 +35,16 @@ mod error;
 mod handle;
 mod heap;
 #[cfg(feature = "persist")]
+mod hints;
+#[cfg(feature = "persist")] // the cache and the heap report nothing yet
+mod observe;
+#[cfg(feature = "persist")]
 mod persist;
 mod stats;
 mod suballoc;
 mod sync;
+#[cfg(feature = "persist")]
+mod warm;
 
 pub use crate::cache::evictions::Evictions;
 pub use crate::cache::lease::{Lease, OwnedLease};
@@ -70,6 +76,12 @@ pub use crate::heap::data::DeviceData;
 pub use crate::heap::options::HeapOptions;
 pub use crate::heap::page_locked::PageLocked;
 #[cfg(feature = "persist")]
+pub use crate::hints::HintStore;
+#[cfg(feature = "persist")]
+pub use crate::hints::options::HintOptions;
+#[cfg(feature = "persist")]
+pub use crate::hints::report::{Hint, HintStats, RankedHint};
+#[cfg(feature = "persist")]
 pub use crate::persist::envelope::{Damage, Key, Kind, Meta};
 #[cfg(all(feature = "persist", feature = "testing"))]
 pub use crate::persist::envelope::{Envelope, decode, encode};
@@ -97,3 +109,5 @@ pub use crate::persist::store::{
     StoredEntry,
 };
 pub use crate::stats::{CacheStats, FillTimes, LeakReport, LeakedBlock, Ledger};
+#[cfg(feature = "persist")]
+pub use crate::warm::{Refilled, Refilling, WarmEntry, WarmSet};

@@ -80,6 +80,12 @@ mod imp {
         }
     }
 
+    impl<T: Default> Default for Mutex<T> {
+        fn default() -> Self {
+            Mutex::new(T::default())
+        }
+    }
+
     pub(crate) struct Condvar(loom::sync::Condvar);
 
     impl Condvar {

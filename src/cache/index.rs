@@ -332,6 +332,14 @@ impl<K: Hash + Eq, S: Stored, P: Policy> Index<K, S, P> {
         }
     }
 
+    /// What the budget leaves now. O(1).
+    #[cfg(feature = "persist")]
+    pub(crate) fn room_bytes(&self) -> u64 {
+        let state = self.state.lock();
+        let (resident, retired, reserved) = state.core.sums();
+        state.core.budget_bytes() - (resident.bytes + retired.bytes + reserved.bytes)
+    }
+
     /// Reads or changes what a leased slot holds.
     pub(crate) fn with_value<R>(&self, slot: u32, change: impl FnOnce(&mut S) -> R) -> R {
         change(self.state.lock().core.value_mut(slot))

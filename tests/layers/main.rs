@@ -14,8 +14,14 @@ use source::{Finding, SourceFile, rust_files};
 
 /// The modules of the crate root by layer, lowest first. A file may name its own layer and those
 /// before it; `lib.rs` stands on top and may name all.
-const LAYERS: &[&[&str]] =
-    &[&["error", "stats", "sync", "suballoc"], &["device", "persist"], &["heap", "code"], &["handle"], &["cache"]];
+const LAYERS: &[&[&str]] = &[
+    &["error", "observe", "stats", "sync", "suballoc"],
+    &["device", "persist"],
+    &["heap", "code", "hints"],
+    &["handle"],
+    &["cache"],
+    &["warm"],
+];
 
 /// Named in one file, so that a model checker can stand in for the locks everywhere at once.
 const LOCK_CRATES: &[&str] = &["parking_lot", "loom"];
