@@ -1,6 +1,7 @@
 //! A JIT that starts warm.
 
 mod artifact;
+mod background;
 mod baked;
 mod builder;
 mod code;
@@ -9,6 +10,8 @@ mod environment;
 mod error;
 mod frames;
 mod imports;
+#[cfg(feature = "incremental")]
+mod incremental;
 mod jit;
 mod link;
 mod memory;
@@ -21,10 +24,13 @@ mod tier;
 mod unit;
 mod unwind;
 
+pub use crate::background::{Precompile, Progress};
 pub use crate::builder::JitBuilder;
 pub use crate::code::{CodePtr, Location};
 pub use crate::compile::BakedAddresses;
 pub use crate::error::Error;
+#[cfg(feature = "incremental")]
+pub use crate::incremental::IncrementalCache;
 pub use crate::jit::Jit;
 pub use crate::module::JitModule;
 pub use crate::stats::JitStats;
