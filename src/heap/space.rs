@@ -150,7 +150,12 @@ impl Space {
 
     /// What the limit leaves for slabs, and for bytes outside of them.
     fn room_bytes(&self) -> u64 {
-        self.limit_bytes - self.slab_bytes - self.module_bytes - self.adopted_bytes
+        self.limit_bytes - self.taken_bytes()
+    }
+
+    /// Bytes of slabs, modules and adopted memory: what the device has less.
+    pub(crate) fn taken_bytes(&self) -> u64 {
+        self.slab_bytes + self.module_bytes + self.adopted_bytes
     }
 
     pub(crate) fn is_outside(&self, span: u32) -> bool {
