@@ -4,6 +4,8 @@
 //! - [`VramCache`]: a concurrent cache of handles under a byte budget that is never exceeded. Eviction hands
 //!   the handles back; leases keep entries while kernels use them.
 //! - [`Heap`]: suballocated device memory with a limit and a ledger, over any [`Device`].
+//! - `CodeStore`, with the feature `persist`: compiled code that outlives the process, safe under crashes, many processes and
+//!   bad bytes.
 //!
 //! ```
 //! use hapax::{Heap, HeapOptions, Lookup, VramCache};

@@ -164,7 +164,8 @@ pub fn encode(key: &Key, order: u64, meta: &Meta, payload: &[u8], out: &mut Vec<
     let header = codec::to_bytes(&Meta { label: cut(&meta.label), ..*meta });
     debug_assert!(header.len() <= HEADER_BYTES_AT_MOST);
     let start = out.len();
-    out.reserve(PREFIX_BYTES + header.len() + payload.len() + CHECKSUM_BYTES);
+    // And a little more, since whoever aligns records would otherwise copy this one.
+    out.reserve(PREFIX_BYTES + header.len() + payload.len() + CHECKSUM_BYTES + 16);
     out.extend(MAGIC);
     out.extend(FORMAT_VERSION.to_le_bytes());
     out.extend(key.kind.0.to_le_bytes());

@@ -29,6 +29,8 @@ pub(super) struct Open {
     pub(super) id: u64,
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) end: u64,
+    /// Its name is in `unsynced`.
+    pub(super) listed: bool,
 }
 
 impl Writer {
@@ -119,7 +121,9 @@ impl Core {
         }
         open.end += record.len() as u64;
         let end = open.end;
-        writer.unsynced.insert(Name::Segment(id).to_string());
+        if !std::mem::replace(&mut open.listed, true) {
+            writer.unsynced.insert(Name::Segment(id).to_string());
+        }
         if let Some(segment) = self.index.lock().segment_mut(id) {
             segment.known_to = end;
             segment.file_bytes = end;
@@ -167,7 +171,7 @@ impl Core {
         let segment = Segment { file: Some(reader), known_to: end, file_bytes: end, ours: true };
         self.index.lock().add_segment(id, segment);
         writer.names_unsynced = true;
-        writer.open = Some(Open { id, file, end });
+        writer.open = Some(Open { id, file, end, listed: false });
         Ok(())
     }
 
@@ -218,7 +222,7 @@ impl Core {
                 continue;
             }
             segment.ours = true;
-            writer.open = Some(Open { id, file, end });
+            writer.open = Some(Open { id, file, end, listed: false });
             return true;
         }
         false
@@ -280,6 +284,9 @@ impl Core {
     }
 
     fn sync_files(&self, writer: &mut Writer) -> io::Result<()> {
+        if let Some(open) = &mut writer.open {
+            open.listed = false;
+        }
         for name in writer.unsynced.drain() {
             match self.disk.open(&name) {
                 Ok(file) => file.sync()?,
