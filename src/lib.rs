@@ -38,10 +38,12 @@ mod sync;
 
 pub use crate::cache::evictions::Evictions;
 pub use crate::cache::lease::{Lease, OwnedLease};
+pub use crate::cache::options::CacheOptions;
 pub use crate::cache::policy::Policy;
 pub use crate::cache::resident::Resident;
+pub use crate::cache::trace::TraceWriter;
 pub use crate::cache::vacancy::{Filled, Lookup, Reservation, TryLookup, Vacancy};
-pub use crate::cache::{Cache, CacheOptions, Peek, Removed, SnapshotEntry, VramCache};
+pub use crate::cache::{Cache, Peek, Removed, SnapshotEntry, VramCache};
 #[cfg(feature = "cuda")]
 pub use crate::device::cuda::driver::CudaAbsent;
 #[cfg(feature = "cuda")]
