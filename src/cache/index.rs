@@ -304,6 +304,12 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
         }
     }
 
+    /// The charge and cost of a leased slot. An entry that was retired meanwhile has no cost any more.
+    pub(crate) fn weight(&self, slot: u32) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.core.charge_bytes(slot), state.core.cost_ns(slot))
+    }
+
     /// Whether a held lease is of `key`.
     pub(crate) fn is_key<Q>(&self, slot: u32, key: &Q) -> bool
     where
