@@ -389,7 +389,7 @@ fn bytes_and_relocations_of_ones_own_are_linked() {
     let mul = module.declare_function("host_mul", Linkage::Import, &binary()).unwrap();
     module.define_function_bytes(f, 16, &[0x48, 0x89, 0xf8, 0x48, 0x0f, 0xaf, 0xc6, 0xc3], &[]).unwrap();
     let jump = ModuleReloc { offset: 1, kind: Reloc::X86PCRel4, name: mul.into(), addend: -4 };
-    module.define_function_bytes(g, 1, &[0xe9, 0, 0, 0, 0], &[jump.clone()]).unwrap();
+    module.define_function_bytes(g, 1, &[0xe9, 0, 0, 0, 0], std::slice::from_ref(&jump)).unwrap();
     let h = module.declare_function("h", Linkage::Export, &binary()).unwrap();
     let outside = ModuleReloc { offset: 2, ..jump };
     assert!(module.define_function_bytes(h, 1, &[0xe9, 0, 0, 0, 0], &[outside]).is_err());
