@@ -158,8 +158,8 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
 
     /// The entry of `key`, leased for `stream`, if it is resident. Waits for no filler.
     ///
-    /// O(1). No driver call, unless another stream's write to the entry is still pending: then `stream`
-    /// is made to wait for it.
+    /// O(1). The driver is asked whether `stream` is being captured, which touches no device (on the host it is not asked). No other
+    /// driver call, unless another stream's write to the entry is still pending: then `stream` is made to wait for it.
     ///
     /// # Errors
     /// [`Error::WrongDevice`], [`Error::DeviceLost`] or [`Error::Device`].

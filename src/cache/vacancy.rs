@@ -248,8 +248,14 @@ impl<K: Hash + Eq, V: Resident> Reservation<'_, K, V> {
 
     /// Frees what left, and waits for the streams that still use it, so that it does not stand beside the new value.
     pub(crate) fn free_and_wait(&self, evicted: Evictions<K, V>) -> Result<(), Error> {
+        let heap = self.heap();
+        let freeing_bytes = heap.ledger().freeing_bytes;
         if let Freed::WhenStreamsPass { .. } = evicted.free_all()? {
-            self.hold.cache.heap().settle()?;
+            match heap.settle() {
+                // What another's captured stream used waits for the end of the capture; what left here is free.
+                Err(Error::StreamCapturing) if heap.ledger().freeing_bytes <= freeing_bytes => {}
+                settled => settled.map(drop)?,
+            }
         }
         Ok(())
     }
