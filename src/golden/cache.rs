@@ -451,6 +451,17 @@ fn words(numbers: &[u64]) -> String {
     numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(" ")
 }
 
+/// The comparisons lean on it, so it must not say yes to everything.
+#[test]
+#[should_panic(expected = "resident")]
+fn validation_notices_a_charge_that_changed_under_the_index() {
+    let mut session = Session::<Lru>::open(&["budget", "8", "most", "9"]);
+    session.apply(&Op::Insert { key: 0, bytes: 3, cost_ns: 0 });
+    session.apply(&Op::Get { key: 0 });
+    session.index.with_value(session.leases[0].0, |token| token.bytes += 1);
+    session.index.validate();
+}
+
 /// The comparisons of one policy with the model's policy of that name.
 macro_rules! compared {
     ($policy:ty, $name:literal, $($test:ident),*) => {
