@@ -38,6 +38,7 @@ use crate::sync::Mutex;
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::Hash;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -423,20 +424,20 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
 
     /// What a trace calls the key: found before anything is taken, since it runs `K::hash`.
     #[inline]
-    fn trace_number<Q: ?Sized + Hash>(&self, key: &Q) -> Option<u64> {
+    fn trace_number<Q: ?Sized + Hash>(&self, key: &Q) -> Option<NonZeroU64> {
         self.trace.as_ref().map(|_| TraceWriter::number(key))
     }
 
     /// A line for a leased slot. The lock is taken once more, for the entry's figures, and let go before anything is
     /// written.
     #[cold]
-    fn trace_hit(&self, number: u64, slot: u32) {
+    fn trace_hit(&self, number: NonZeroU64, slot: u32) {
         let (charge_bytes, cost_ns) = self.index.weight(slot);
         self.trace_fill(Some(number), charge_bytes, cost_ns);
     }
 
     /// A line for an entry put in.
-    pub(crate) fn trace_fill(&self, number: Option<u64>, charge_bytes: u64, cost_ns: u64) {
+    pub(crate) fn trace_fill(&self, number: Option<NonZeroU64>, charge_bytes: u64, cost_ns: u64) {
         if let (Some(trace), Some(number)) = (&self.trace, number) {
             trace.record(number, charge_bytes, cost_ns);
         }
@@ -461,7 +462,7 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
         &'c self,
         hit: Hit<'c, <V::Raw as Stored>::View>,
         stream: &'c Stream,
-        number: Option<u64>,
+        number: Option<NonZeroU64>,
     ) -> Result<Lease<'c, K, V>, Error> {
         let write_pending = hit.write_pending;
         let slot = hit.slot;

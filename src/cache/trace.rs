@@ -4,6 +4,7 @@ use crate::sync::Mutex;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -68,14 +69,14 @@ impl TraceWriter {
         self.0.sink.lock().flush()
     }
 
-    /// The number of a key.
-    pub(crate) fn number<Q: ?Sized + Hash>(key: &Q) -> u64 {
+    /// The number of a key. Never 0, so that one that may be missing takes no more room.
+    pub(crate) fn number<Q: ?Sized + Hash>(key: &Q) -> NonZeroU64 {
         let mut hasher = DefaultHasher::new(); // without a seed of its own
         key.hash(&mut hasher);
-        hasher.finish()
+        NonZeroU64::new(hasher.finish()).unwrap_or(NonZeroU64::MAX)
     }
 
-    pub(crate) fn record(&self, key: u64, charge_bytes: u64, cost_ns: u64) {
+    pub(crate) fn record(&self, key: NonZeroU64, charge_bytes: u64, cost_ns: u64) {
         let time_us = self.0.begun.elapsed().as_micros();
         let sink = &mut *self.0.sink.lock();
         if charge_bytes > 0 && sink.failed.is_none() {

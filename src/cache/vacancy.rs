@@ -13,6 +13,7 @@ use crate::heap::block::Freed;
 use crate::heap::data::DeviceData;
 use std::fmt;
 use std::hash::Hash;
+use std::num::NonZeroU64;
 use std::time::Instant;
 
 /// What [`Cache::lookup`] found.
@@ -72,7 +73,7 @@ struct Hold<'c, K: Hash + Eq, V: Resident> {
     opened: Instant,
     cost_ns: Option<u64>,
     /// The key's in the cache's trace, if it writes one.
-    traced: Option<u64>,
+    traced: Option<NonZeroU64>,
     _bound: OneThread,
 }
 
@@ -80,7 +81,7 @@ struct Hold<'c, K: Hash + Eq, V: Resident> {
 struct OneThread([*const (); 0]);
 
 impl<'c, K: Hash + Eq, V: Resident> Vacancy<'c, K, V> {
-    pub(crate) fn new(cache: &'c Cache<K, V>, stream: &'c Stream, slot: u32, traced: Option<u64>) -> Self {
+    pub(crate) fn new(cache: &'c Cache<K, V>, stream: &'c Stream, slot: u32, traced: Option<NonZeroU64>) -> Self {
         let (opened, _bound) = (Instant::now(), OneThread([]));
         Vacancy { hold: Hold { cache, stream, slot, reserved: None, opened, cost_ns: None, traced, _bound } }
     }
