@@ -69,11 +69,11 @@ impl TraceWriter {
         self.0.sink.lock().flush()
     }
 
-    /// The number of a key; 0 is left out, so that a vacancy has room for it.
+    /// The number of a key. Never 0, so that one that may be missing takes no more room.
     pub(crate) fn number<Q: ?Sized + Hash>(key: &Q) -> NonZeroU64 {
         let mut hasher = DefaultHasher::new(); // without a seed of its own
         key.hash(&mut hasher);
-        NonZeroU64::new(hasher.finish()).unwrap_or(NonZeroU64::MIN)
+        NonZeroU64::new(hasher.finish()).unwrap_or(NonZeroU64::MAX)
     }
 
     pub(crate) fn record(&self, key: NonZeroU64, charge_bytes: u64, cost_ns: u64) {
