@@ -1,8 +1,8 @@
 //! Finds addresses of this process among a function's constants: code that holds one means nothing in the next process.
 //! Knows no code, only numbers; a number counts if it points into a mapping of the process.
 
+use crate::memory::is_mapped;
 use cranelift_codegen::ir::{Function, GlobalValueData, InstructionData};
-use std::ops::Range;
 
 /// Smaller numbers are too likely to be numbers. Position-independent executables, shared libraries, heaps and stacks of
 /// 64-bit processes lie above.
@@ -40,25 +40,10 @@ fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
 
 fn first_address(mut suspects: Vec<u64>) -> Option<u64> {
     suspects.retain(|value| (ADDRESSES_FROM..ADDRESSES_TO).contains(value));
-    if suspects.is_empty() {
-        return None;
-    }
-    // Read again each time: what was mapped a moment ago is not what is mapped now.
-    let mapped = mappings();
-    suspects.into_iter().find(|value| mapped.iter().any(|mapping| mapping.contains(value)))
+    suspects.into_iter().find(|value| is_mapped(*value))
 }
 
-/// What is mapped; nothing where the system does not say.
-fn mappings() -> Vec<Range<u64>> {
-    let Ok(text) = std::fs::read_to_string("/proc/self/maps") else { return Vec::new() };
-    let mapping = |line: &str| {
-        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
-        Some(u64::from_str_radix(start, 16).ok()?..u64::from_str_radix(end, 16).ok()?)
-    };
-    text.lines().filter_map(mapping).collect()
-}
-
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -66,7 +51,7 @@ mod tests {
     fn addresses_of_code_heap_and_stack_are_found_and_numbers_are_not() {
         let on_stack = 0u8;
         let on_heap = Box::new(0u8);
-        let code = mappings as fn() -> Vec<Range<u64>>;
+        let code = first_address as fn(Vec<u64>) -> Option<u64>;
         for address in [(&raw const on_stack).addr(), (&raw const *on_heap).addr(), code as usize] {
             let bytes = [&7u64.to_le_bytes()[..], &(address as u64).to_le_bytes()].concat();
             assert_eq!(address_in(&Function::new(), [&bytes[..]].into_iter()), Some(address as u64));

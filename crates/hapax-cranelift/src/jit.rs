@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::imports;
 use crate::link::{Batch, Linked};
 use crate::stats::{Counters, JitStats};
-use crate::table::Table;
+use crate::table::{Known, Table};
 use crate::tier::{Hints, TierPolicy, UnitUse};
 use crate::unit::{Lower, Lowering, Lowers, Unit};
 use cranelift_codegen::Context;
@@ -223,8 +223,9 @@ impl Jit {
             return Err(Error::Nested { function: unit.name().into() });
         }
         let digest = unit.key(inner.environment.unit_digest()).finish();
-        let tier = self.choose_tier(unit.name(), &digest, purpose);
-        if let Some(code) = self.table().current(unit.name(), &digest, tier) {
+        let known = self.table().request(unit.name(), &digest, purpose == Purpose::Request);
+        let tier = self.choose_tier(unit.name(), &digest, &known);
+        if let Some((_, code)) = known.current.filter(|(current, _)| *current >= tier) {
             if purpose == Purpose::Request {
                 inner.counters.memory_hit();
                 self.hint_hit(&digest);
@@ -254,16 +255,15 @@ impl Jit {
         }
     }
 
-    fn choose_tier(&self, name: &str, digest: &Fingerprint, purpose: Purpose) -> usize {
+    fn choose_tier(&self, name: &str, digest: &Fingerprint, known: &Known) -> usize {
         let inner = &*self.0;
         let tiers = inner.environment.tiers.len();
-        let known = self.table().request(name, digest, purpose == Purpose::Request);
         if tiers == 1 {
             return 0;
         }
         let earlier_uses = inner.hints.as_ref().map_or(0, |hints| hints.uses(digest));
-        let unit =
-            UnitUse { name, digest: *digest, requests: known.requests, earlier_uses, current: known.current, tiers };
+        let current = known.current.as_ref().map(|(tier, _)| *tier);
+        let unit = UnitUse { name, digest: *digest, requests: known.requests, earlier_uses, current, tiers };
         inner.policy.tier(&unit).min(tiers - 1)
     }
 

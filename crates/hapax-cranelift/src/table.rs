@@ -37,7 +37,8 @@ struct Current {
 /// What is known of a unit before it is looked up.
 pub(crate) struct Known {
     pub(crate) requests: u64,
-    pub(crate) current: Option<usize>,
+    /// Its tier and its code.
+    pub(crate) current: Option<(usize, Arc<Code>)>,
 }
 
 impl Table {
@@ -51,11 +52,12 @@ impl Table {
         let Some(entry) = self.units.get_mut(name) else { return Known { requests: counted, current: None } };
         entry.requests += counted;
         let current = entry.current.as_ref().filter(|current| current.digest == *digest);
-        Known { requests: entry.requests, current: current.map(|current| current.tier) }
+        let current = current.map(|current| (current.tier, current.code.clone()));
+        Known { requests: entry.requests, current }
     }
 
     /// The current code of the unit, if it is of this digest and at least of that tier.
-    pub(crate) fn current(&self, name: &str, digest: &Fingerprint, tier: usize) -> Option<Arc<Code>> {
+    fn current(&self, name: &str, digest: &Fingerprint, tier: usize) -> Option<Arc<Code>> {
         let current = self.units.get(name)?.current.as_ref()?;
         (current.digest == *digest && current.tier >= tier).then(|| current.code.clone())
     }

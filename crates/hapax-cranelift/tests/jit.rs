@@ -122,7 +122,6 @@ fn a_symbol_that_is_not_listed_is_refused_by_name() {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn a_baked_address_is_refused_with_the_functions_name_or_run_and_not_kept() {
     let address = common::host_mul as *const u8 as usize;
     let body = format!("{address} a b .");
@@ -348,12 +347,15 @@ fn threads_call_on_while_the_callee_is_redefined() {
     let caller = jit.compile(&words("caller", "a b @f"), lower).unwrap();
     jit.compile(&words("f", "a b +"), lower).unwrap();
     let stop = std::sync::atomic::AtomicBool::new(false);
+    let begun = std::sync::Barrier::new(4);
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..3)
             .map(|_| {
                 scope.spawn(|| {
                     let (mut sums, mut products) = (0u64, 0u64);
-                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    begun.wait();
+                    // At least once, however late the thread comes to run.
+                    while sums + products == 0 || !stop.load(std::sync::atomic::Ordering::Relaxed) {
                         match call(&caller, 5, 6) {
                             11 => sums += 1,
                             30 => products += 1,
@@ -364,6 +366,7 @@ fn threads_call_on_while_the_callee_is_redefined() {
                 })
             })
             .collect();
+        begun.wait();
         for round in 0..100 {
             let body = if round % 2 == 0 { "a b *" } else { "a b +" };
             jit.compile(&words("f", body), lower).unwrap();

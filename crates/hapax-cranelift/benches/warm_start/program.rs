@@ -65,7 +65,7 @@ fn code(number: usize) -> Vec<u8> {
         random.below(2);
     }
     let mut code = Vec::new();
-    for chunk in 0..5 {
+    for chunk in 0..3 {
         match random.below(4) {
             0 => {
                 push(&mut code, &mut random, LOOP);
@@ -83,7 +83,7 @@ fn code(number: usize) -> Vec<u8> {
             }
             _ => arithmetic(&mut code, &mut random, 22),
         }
-        if chunk == 2 && !number.is_multiple_of(16) {
+        if chunk == 1 && !number.is_multiple_of(16) {
             push(&mut code, &mut random, CALL_METHOD);
             // Whom: one of the sixteen before it.
             let back = 1 + random.below(number.min(16) as u64);
