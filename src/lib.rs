@@ -97,6 +97,8 @@ pub use crate::hints::HintStore;
 #[cfg(feature = "persist")]
 pub use crate::hints::options::HintOptions;
 #[cfg(feature = "persist")]
+pub use crate::hints::records::{HintRecord, HintRecords};
+#[cfg(feature = "persist")]
 pub use crate::hints::report::{Hint, HintStats, RankedHint};
 #[cfg(feature = "persist")]
 pub use crate::persist::envelope::{Damage, Key, Kind, Meta};

@@ -118,6 +118,16 @@ impl Folded {
         self.by_namespace.remove(namespace).unwrap_or_default()
     }
 
+    /// What is known, by version.
+    pub(crate) fn into_versions(self) -> impl Iterator<Item = (Fingerprint, Known)> {
+        self.by_namespace.into_iter()
+    }
+
+    /// Entries that another version of hapax wrote in a format of its own.
+    pub(crate) fn other_formats(&self) -> u64 {
+        self.foreign.len() as u64
+    }
+
     /// Bytes charged for everything, all versions together.
     pub(crate) fn bytes(&self) -> u64 {
         let records = self.by_namespace.values().flat_map(Known::values).map(|counts| charge_bytes(counts.days.len()));

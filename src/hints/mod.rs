@@ -5,6 +5,7 @@ pub(crate) mod batch;
 pub(crate) mod counts;
 pub(crate) mod options;
 pub(crate) mod rank;
+pub(crate) mod records;
 pub(crate) mod report;
 mod shared;
 mod table;

@@ -53,7 +53,8 @@ impl Kind {
         Kind(number)
     }
 
-    pub(crate) const fn number(self) -> u16 {
+    /// The number that stands for it on disk.
+    pub const fn number(self) -> u16 {
         self.0
     }
 }

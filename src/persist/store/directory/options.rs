@@ -1,6 +1,6 @@
 //! What a user chooses about a directory, and what follows from it.
 
-use crate::persist::store::directory::root::Surroundings;
+use crate::persist::store::directory::root::{self, Distrust, Surroundings};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -98,6 +98,15 @@ impl DirectoryOptions {
     #[cfg(feature = "testing")]
     pub fn surroundings(self, surroundings: Surroundings) -> DirectoryOptions {
         DirectoryOptions { surroundings: Some(surroundings), ..self }
+    }
+
+    /// Where everything is: `NAME-UID` and the format's version, below the directory; a pack is its directory. Looks at the environment and opens
+    /// nothing, so it need not exist.
+    ///
+    /// # Errors
+    /// [`Distrust::NoHome`], [`Distrust::BadName`], and [`Distrust::CannotOpen`] for a relative path.
+    pub fn path(&self) -> Result<PathBuf, Distrust> {
+        root::path(self, &self.surroundings.clone().unwrap_or_else(Surroundings::real))
     }
 
     pub(super) fn settings(&self) -> Settings {

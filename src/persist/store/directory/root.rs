@@ -159,6 +159,18 @@ pub(super) fn open(options: &DirectoryOptions, surroundings: &Surroundings, part
     }
 }
 
+/// `ROOT/NAME-UID/v1`, or a pack's own directory; unchecked.
+pub(super) fn path(options: &DirectoryOptions, surroundings: &Surroundings) -> Result<PathBuf, Distrust> {
+    if !is_name(&options.name) {
+        return Err(Distrust::BadName { name: options.name.clone() });
+    }
+    let root = root(options, surroundings)?;
+    if options.pack.is_some() {
+        return Ok(root);
+    }
+    Ok(root.join(format!("{}-{}", options.name, surroundings.user)).join(VERSION))
+}
+
 fn is_name(name: &str) -> bool {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     (1..=64).contains(&name.len()) && name.chars().all(allowed) && !name.starts_with('.')
