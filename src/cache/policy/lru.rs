@@ -131,6 +131,7 @@ mod tests {
         lru.readmit(0);
         assert_eq!(order(&lru), [2, 0]);
     }
+
     #[test]
     fn passing_numbers_go_on_beyond_32_bits() {
         let mut lru = Lru { passings: u64::from(u32::MAX) - 1, ..Lru::default() };
