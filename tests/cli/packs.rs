@@ -114,11 +114,26 @@ fn an_import_keeps_to_its_budget() {
 
 #[test]
 fn what_is_no_pack_is_not_imported() {
-    let site = Site::furnished();
+    let site = Site::empty();
     let folder = tempfile::tempdir().unwrap();
-    for pack in [folder.path().join("nowhere"), folder.path().to_owned()] {
+    for (pack, code) in [(folder.path().join("nowhere"), 3), (folder.path().to_owned(), 1)] {
         let ran = site.run(&["import", pack.to_str().unwrap()]);
-        assert!(ran.code != 0 && !ran.stderr.is_empty(), "{ran:?}");
+        assert!(ran.code == code && ran.stderr.contains(pack.to_str().unwrap()), "{ran:?}");
     }
-    assert_eq!(site.store().stats().entries, 3);
+    assert_eq!(fs::read_dir(site.root()).unwrap().count(), 0, "no store is made for it");
+}
+
+#[test]
+fn a_pack_can_be_looked_at_as_it_is() {
+    let (_folder, pack) = pack_of(&Site::furnished());
+    let look = |arguments: &[&str]| ran(command().args(arguments).args(["--pack", &pack, "--json"]).output());
+    assert_eq!(look(&["stats"]).json()["code"]["entries"], 3);
+    assert_eq!(look(&["top"]).json()["dearest"][0]["fingerprint"], unit(3).to_string());
+    assert_eq!(look(&["verify"]).code, 0);
+    let files = fs::read_dir(&pack).unwrap().map(|entry| entry.unwrap().path());
+    let large = files.filter(|path| path.extension().is_some_and(|ending| ending == "art")).collect::<Vec<_>>();
+    flip_a_bit(&large[0]);
+    let verified = look(&["verify"]);
+    assert_eq!((verified.code, &verified.json()["code"]["intact_entries"]), (1, &Value::from(2)));
+    assert_eq!(ran(command().args(["verify", "--pack", "/no/such/pack"]).output()).code, 3);
 }

@@ -50,6 +50,16 @@ pub struct Store {
     pub allow_network: bool,
 }
 
+/// Which store, or which pack, to look at.
+#[derive(Debug, Args)]
+pub struct StoreOrPack {
+    #[command(flatten)]
+    pub store: Store,
+    /// NAME is the directory of a pack
+    #[arg(long, conflicts_with_all = ["dir", "allow_network"])]
+    pub pack: bool,
+}
+
 /// Show how much is stored, and what the hints add up to
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -58,7 +68,7 @@ pub struct Store {
   hapax stats my-compiler --json | jq .hints.hit_rate")]
 pub struct Stats {
     #[command(flatten)]
-    pub store: Store,
+    pub source: StoreOrPack,
     /// The application's budget for code, to compare with: the store does not record it
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub budget: Option<u64>,
@@ -72,7 +82,7 @@ pub struct Stats {
   hapax top my-compiler --json | jq -r '.dearest[].label'")]
 pub struct Top {
     #[command(flatten)]
-    pub store: Store,
+    pub source: StoreOrPack,
     /// How many of each
     #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = 10)]
     pub count: usize,
@@ -85,11 +95,12 @@ pub struct Top {
 
 Examples:
   hapax verify my-compiler && echo intact
+  hapax verify --pack ./my-compiler.pack
   hapax verify my-compiler --json | jq '.code.damaged'"
 )]
 pub struct Verify {
     #[command(flatten)]
-    pub store: Store,
+    pub source: StoreOrPack,
 }
 
 /// Remove what crashes left behind, and fold the hints

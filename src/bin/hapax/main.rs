@@ -29,12 +29,13 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let answered = answer(&arguments.command, !arguments.json);
     let (code, stdout, stderr) = outcome::rendered(answered, arguments.json);
-    eprint!("{stderr}");
+    // Where nobody listens the code still says it.
+    let _ = io::stderr().lock().write_all(stderr.as_bytes());
     match io::stdout().lock().write_all(stdout.as_bytes()) {
         // Whoever reads has read enough, as `head` does.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(code),
         Err(error) => {
-            eprintln!("hapax: cannot write the answer: {error}");
+            let _ = writeln!(io::stderr(), "hapax: cannot write the answer: {error}");
             ExitCode::from(outcome::CANNOT_OPEN)
         }
         Ok(()) => ExitCode::from(code),

@@ -134,6 +134,10 @@ struct Imported {
 pub fn import(arguments: &Import, for_people: bool) -> Result<Answer, Failure> {
     let place = Place::find(&arguments.store)?;
     let pack = DirectoryStore::open_strict(&pack_options(&absolute(&arguments.pack)?).read_only(true))?;
+    if pack.stats().entries == 0 && pack.stats().damaged == 0 {
+        let finding = format!("{} holds no entries: nothing is imported", arguments.pack.display());
+        return Ok(Answer::new(String::new(), &Imported::default(), Some(finding)));
+    }
     let store = place.open_code(arguments.budget)?;
     let known: HashSet<Key> = store.entries().iter().map(|entry| entry.key).collect();
     let mut imported = Imported::default();
@@ -166,7 +170,6 @@ pub fn import(arguments: &Import, for_people: bool) -> Result<Answer, Failure> {
         None if imported.damaged > 0 => {
             Some(format!("{} in the pack", show::counted(imported.damaged, "damaged place is", "damaged places are")))
         }
-        None if contents.artifacts.is_empty() => Some("the pack is empty: nothing is imported".to_owned()),
         None => None,
     };
     let text = format!(

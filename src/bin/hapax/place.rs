@@ -1,7 +1,7 @@
 //! Finding a store and opening its parts. A part that the application never used is absent, which is no failure; all that
 //! is there must open.
 
-use crate::arguments::Store;
+use crate::arguments::{Store, StoreOrPack};
 use crate::outcome::Failure;
 use hapax::{DirectoryJournal, DirectoryOptions, DirectoryStore, Distrust, HintRecords};
 use std::fs;
@@ -17,6 +17,8 @@ pub struct Place {
     pub name: String,
     pub path: PathBuf,
     options: DirectoryOptions,
+    /// It has code only.
+    is_pack: bool,
 }
 
 /// What is there of it, opened for reading. At least one part is.
@@ -31,14 +33,23 @@ impl Place {
         if let Some(dir) = &store.dir {
             options = options.dir(absolute(dir)?);
         }
-        Ok(Place { name: store.name.clone(), path: options.path()?, options })
+        Ok(Place { name: store.name.clone(), path: options.path()?, options, is_pack: false })
+    }
+
+    pub fn find_either(source: &StoreOrPack) -> Result<Place, Failure> {
+        if !source.pack {
+            return Place::find(&source.store);
+        }
+        let path = absolute(Path::new(&source.store.name))?;
+        let options = DirectoryOptions::pack(&path);
+        Ok(Place { name: source.store.name.clone(), path, options, is_pack: true })
     }
 
     /// Opens what is there. Makes and changes nothing.
     pub fn open(&self) -> Result<Parts, Failure> {
         let options = self.options.clone().read_only(true);
         let code = unless_absent(DirectoryStore::open_strict(&options))?;
-        let journal = unless_absent(DirectoryJournal::open_strict(&options))?;
+        let journal = if self.is_pack { None } else { unless_absent(DirectoryJournal::open_strict(&options))? };
         if code.is_none() && journal.is_none() {
             return Err(self.absent());
         }
@@ -57,6 +68,9 @@ impl Place {
     }
 
     fn absent(&self) -> Failure {
+        if self.is_pack {
+            return Failure::CannotOpen(format!("there is no pack at {}", self.path.display()));
+        }
         let mut message = format!("there is no store of {:?} at {}", self.name, self.path.display());
         let others = self.neighbours();
         if others.is_empty() {

@@ -175,18 +175,44 @@ fn begin(description: &str, height: f64) -> String {
     )
 }
 
-/// Where an axis ends that goes up to `most`: its quarters are 1, 2 or 5 times a power of ten, or if it is `binary`, of KiB, MiB and
-/// so on.
-pub fn axis_top(most: f64, binary: bool) -> f64 {
+/// What is on an axis, and so which steps read well.
+#[derive(Clone, Copy)]
+pub enum Steps {
+    /// 1, 2 or 5 times a power of ten.
+    Counts,
+    /// A power of two.
+    Bytes,
+    /// Nanoseconds: as counts below a second, then what clocks and calendars divide by.
+    Times,
+}
+
+/// Where an axis ends that goes up to `most`: the least that is no less, and whose quarters read well.
+pub fn axis_top(most: f64, steps: Steps) -> f64 {
+    const SECOND: f64 = 1e9;
+    const SECONDS: [f64; 17] = [
+        1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14_400.0, 43_200.0,
+        86_400.0,
+    ];
     if most <= 0.0 {
         return GRID_LINES as f64;
     }
-    let step = most / GRID_LINES as f64;
-    let unit = if binary { 1024f64.powf(step.log(1024.0).floor().max(0.0)) } else { 1.0 };
-    let power = 10f64.powf((step / unit).log10().floor());
-    let steps = [1.0, 2.0, 5.0, 10.0].map(|times| times * power * unit);
+    let least = most / GRID_LINES as f64;
+    let step = match steps {
+        Steps::Bytes => least.log2().ceil().exp2(),
+        Steps::Times if least > SECOND / 2.0 => {
+            let seconds = SECONDS.into_iter().find(|seconds| seconds * SECOND >= least);
+            seconds.map_or_else(|| of_ten(least / 86_400e9) * 86_400e9, |seconds| seconds * SECOND)
+        }
+        Steps::Counts | Steps::Times => of_ten(least),
+    };
+    step * GRID_LINES as f64
+}
+
+fn of_ten(least: f64) -> f64 {
+    let power = 10f64.powf(least.log10().floor());
+    let candidates = [1.0, 2.0, 5.0, 10.0].map(|times| times * power);
     // The last is above, but for what rounding does.
-    steps.into_iter().find(|candidate| *candidate >= step).unwrap_or(step) * GRID_LINES as f64
+    candidates.into_iter().find(|candidate| *candidate >= least).unwrap_or(least)
 }
 
 fn shortened(name: &str) -> String {
@@ -203,16 +229,23 @@ mod tests {
 
     #[test]
     fn an_axis_ends_above_the_most_at_a_number_that_reads_well() {
-        for (most, binary, expected) in [
-            (0.0, false, 4.0),
-            (1.0, false, 2.0),
-            (3.0, false, 4.0),
-            (8.1, false, 20.0),
-            (100.0, false, 200.0),
-            (1024.0, true, 2000.0),
-            ((1u64 << 30) as f64, true, (2u64 << 30) as f64 * 0.9765625),
+        const MINUTE: f64 = 60e9;
+        const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
+        for (most, steps, expected) in [
+            (0.0, Steps::Counts, 4.0),
+            (1.0, Steps::Counts, 2.0),
+            (3.0, Steps::Counts, 4.0),
+            (8.1, Steps::Counts, 20.0),
+            (100.0, Steps::Counts, 200.0),
+            (1000.0, Steps::Bytes, 1024.0),
+            (GIB, Steps::Bytes, GIB),
+            (1.1 * GIB, Steps::Bytes, 2.0 * GIB),
+            (30e6, Steps::Times, 40e6),
+            (3.0 * MINUTE, Steps::Times, 4.0 * MINUTE),
+            (4.5 * MINUTE, Steps::Times, 8.0 * MINUTE),
+            (6.0 * 86_400e9, Steps::Times, 8.0 * 86_400e9),
         ] {
-            let top = axis_top(most, binary);
+            let top = axis_top(most, steps);
             assert!(top >= most && (top - expected).abs() < 1e-6 * expected, "{most}: {top}, not {expected}");
         }
     }

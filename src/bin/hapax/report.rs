@@ -7,7 +7,7 @@ use crate::history::{self, Day, Totals};
 use crate::outcome::{Answer, Failure};
 use crate::page::Page;
 use crate::place::{Place, absolute};
-use crate::plot::{self, Column, Scale};
+use crate::plot::{self, Column, Scale, Steps};
 use crate::show;
 use crate::stats::{Code, against, totals_lines};
 use crate::top::{HEADINGS, Unit, dearest, hottest, units};
@@ -115,7 +115,8 @@ impl Found {
         });
         let columns: Vec<Column> = columns.collect();
         page.heading("Uses by day");
-        let svg = plot::bars(&self.scale("Uses by day", &columns, |value| show::count(value as u64)), &columns);
+        let svg =
+            plot::bars(&scale("Uses by day", &columns, Steps::Counts, |value| show::count(value as u64)), &columns);
         page.figure(&svg, "Compilations and hits of all units that the hints still know, by the day (UTC) of the process that recorded them.");
     }
 
@@ -152,7 +153,7 @@ impl Found {
         let columns: Vec<Column> = columns.collect();
         page.heading("Compile time saved by day");
         page.figure(
-            &plot::bars(&self.scale("Compile time saved by day", &columns, show::time), &columns),
+            &plot::bars(&scale("Compile time saved by day", &columns, Steps::Times, show::time), &columns),
             "Hits times the mean compile time of their unit. The lighter part is possible but not certain, as with the hit rate.",
         );
     }
@@ -176,7 +177,7 @@ impl Found {
         let most = columns.iter().map(|column| column.most).fold(budget as f64, f64::max);
         let scale = Scale {
             description: "Bytes stored, by the day on which they were written".to_owned(),
-            top: plot::axis_top(most, true),
+            top: plot::axis_top(most, Steps::Bytes),
             label: |value| show::bytes(value as u64),
         };
         let caption = "What is stored now, summed up by the day on which it was written. What was evicted since is not in it, so this is \
@@ -207,11 +208,11 @@ impl Found {
             page.table(HEADINGS, self.dearest.iter().map(Unit::cells));
         }
     }
+}
 
-    fn scale(&self, description: &str, columns: &[Column], label: fn(f64) -> String) -> Scale {
-        let most = columns.iter().map(|column| column.most).fold(0.0, f64::max);
-        Scale { description: description.to_owned(), top: plot::axis_top(most, false), label }
-    }
+fn scale(description: &str, columns: &[Column], steps: Steps, label: fn(f64) -> String) -> Scale {
+    let most = columns.iter().map(|column| column.most).fold(0.0, f64::max);
+    Scale { description: description.to_owned(), top: plot::axis_top(most, steps), label }
 }
 
 /// Sums up to each day, from the first on which something was written.

@@ -44,7 +44,7 @@ struct Hints {
 }
 
 pub fn run(arguments: &Stats) -> Result<Answer, Failure> {
-    let place = Place::find(&arguments.store)?;
+    let place = Place::find_either(&arguments.source)?;
     let parts = place.open()?;
     let totals = parts.hints()?.map(|hints| Totals::of(&hints));
     let journal_bytes = parts.journal.as_ref().map_or(0, Journal::bytes);

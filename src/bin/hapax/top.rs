@@ -39,7 +39,7 @@ struct Found {
 }
 
 pub fn run(arguments: &Top, for_people: bool) -> Result<Answer, Failure> {
-    let parts = Place::find(&arguments.store)?.open()?;
+    let parts = Place::find_either(&arguments.source)?.open()?;
     let hints = parts.hints()?;
     let contents = parts.code.as_ref().map(|store| Contents::known(store, "reading", for_people));
     let units = units(hints.as_ref(), &contents.unwrap_or_default().artifacts);

@@ -41,7 +41,7 @@ struct Hints {
 }
 
 pub fn run(arguments: &Verify, for_people: bool) -> Result<Answer, Failure> {
-    let parts = Place::find(&arguments.store)?.open()?;
+    let parts = Place::find_either(&arguments.source)?.open()?;
     let code = parts.code.as_ref().map(|store| Code::of(Contents::known(store, "verifying", for_people)));
     let hints = parts.hints()?.map(|hints| Hints {
         records: hints.records.len() as u64,
