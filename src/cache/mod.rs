@@ -49,7 +49,7 @@ pub type VramCache<K, T> = Cache<K, DevBox<T>>;
 ///
 /// - `resident + retired + reserved <= budget_bytes` holds whenever the lock is free: room is made before
 ///   anything is admitted, and a refused call changes nothing.
-/// - Eviction returns the handles ([`Evictions`]), exactly in the order of the cache's [`Policy`]: least recently used
+/// - Eviction returns the handles ([`Evictions`]), exactly in the order of the cache's [`Policy`](crate::Policy): least recently used
 ///   first, if no other is asked for; recency is the last lookup, insert or commit. Leased entries are never evicted.
 /// - Each handle goes in once and comes out once.
 ///
