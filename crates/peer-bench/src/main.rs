@@ -13,7 +13,7 @@ mod report;
 mod timing;
 mod work;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use timing::{Row, Settings, WORKS, rows};
 
 fn main() {
@@ -58,15 +58,23 @@ fn main() {
             row.name, row.worst_live, row.items_of_4_percent, row.largest_percent, row.after_oversize
         );
     }
-    let timed = if asked("time") { rows(&settings, print) } else { Vec::new() };
-    if let Some(folder) = out {
-        let command =
-            ["cargo run --release -p peer-bench --".to_owned()].into_iter().chain(args).collect::<Vec<_>>().join(" ");
-        std::fs::create_dir_all(&folder).expect("the folder of --out");
-        let table = report::markdown(&settings, &timed, &promises, &memory, &command);
-        std::fs::write(folder.join("peers.md"), table).expect("the table of --out");
-        std::fs::write(folder.join("peers.svg"), report::picture(&timed)).expect("the picture of --out");
+    let mut timed: Vec<Row> = Vec::new();
+    let command =
+        ["cargo run --release -p peer-bench --".to_owned()].into_iter().chain(args).collect::<Vec<_>>().join(" ");
+    let sizes = if asked("time") { settings.sizes.clone() } else { Vec::new() };
+    // After each size, so that a run that is cut short leaves what it has.
+    for entries in sizes {
+        timed.extend(rows(entries, &settings, print));
+        if let Some(folder) = &out {
+            write(folder, &report::markdown(&settings, &timed, &promises, &memory, &command), &report::picture(&timed));
+        }
     }
+}
+
+fn write(folder: &Path, table: &str, picture: &str) {
+    std::fs::create_dir_all(folder).expect("the folder of --out");
+    std::fs::write(folder.join("peers.md"), table).expect("the table of --out");
+    std::fs::write(folder.join("peers.svg"), picture).expect("the picture of --out");
 }
 
 fn print(row: &Row) {
