@@ -55,10 +55,12 @@ mod warm;
 
 pub use crate::cache::evictions::Evictions;
 pub use crate::cache::lease::{Lease, OwnedLease};
+pub use crate::cache::options::CacheOptions;
 pub use crate::cache::policy::Policy;
 pub use crate::cache::resident::Resident;
+pub use crate::cache::trace::TraceWriter;
 pub use crate::cache::vacancy::{Filled, Lookup, Reservation, TryLookup, Vacancy};
-pub use crate::cache::{Cache, CacheOptions, Peek, Removed, SnapshotEntry, VramCache};
+pub use crate::cache::{Cache, Peek, Removed, SnapshotEntry, VramCache};
 #[cfg(feature = "persist")]
 pub use crate::code::{CodeError, CodeMode, CodeStats, CodeStore, Compiled, Difference, Missing, Source, Unit};
 #[cfg(feature = "cuda")]

@@ -23,7 +23,8 @@ const ENTRY_BYTES: usize = 48;
 /// What a cache held: by fingerprint, the next victim first, with the bytes charged and the cost.
 ///
 /// ```
-/// use hapax::{CodeStore, DirectoryOptions, Fingerprint, Heap, HeapOptions, HostDevice, Key, Kind, Lookup, Meta, VramCache, WarmSet};
+/// use hapax::{CodeStore, DirectoryOptions, Fingerprint, Key, Kind, Meta, WarmSet};
+/// use hapax::{Heap, HeapOptions, HostDevice, Lookup, VramCache};
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let folder = folder.path();
@@ -35,7 +36,8 @@ const ENTRY_BYTES: usize = 48;
 ///     let stream = heap.new_stream()?;
 ///     let cache: VramCache<Fingerprint, [u8]> = VramCache::new(&heap, 1 << 16)?;
 ///     if let Lookup::Miss(vacancy) = cache.lookup(&unit, &stream)? {
-///         drop(vacancy.fill_from(&code.get(&Key::new(Kind::CODE, unit))?)?);
+///         let code = code.get(&Key::new(Kind::CODE, unit))?;
+///         drop(vacancy.fill_from(&code).map_err(hapax::Error::from)?);
 ///     }
 ///     // At the end, or from time to time. Here the cache's keys are fingerprints.
 ///     WarmSet::of(&cache, |key| Some(*key)).save(&code, "main cache")?;

@@ -87,6 +87,19 @@ fn a_journal_that_repeats_itself_is_folded_by_itself() {
 }
 
 #[test]
+fn many_processes_that_record_little_leave_few_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = HintOptions::new(&DirectoryOptions::new("bound").dir(folder.path()));
+    let mut most = 0;
+    for _ in 0..200 {
+        open(options.clone()).record_hit(&unit(0));
+        most = most.max(files_below(folder.path()));
+    }
+    assert!((60..=70).contains(&most), "{most} files");
+    assert_eq!(open(options).get(&unit(0)).unwrap().hits, 200);
+}
+
+#[test]
 fn a_record_that_another_process_uses_is_no_victim_of_a_fold() {
     let folder = tempfile::tempdir().unwrap();
     let options = HintOptions::new(&DirectoryOptions::new("bound").dir(folder.path())).budget_bytes(8 * RECORD_BYTES);
@@ -164,4 +177,9 @@ fn bytes_below(folder: &Path) -> u64 {
         bytes += if metadata.is_dir() { bytes_below(&entry.path()) } else { metadata.len() };
     }
     bytes
+}
+
+fn files_below(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { files_below(&path) } else { 1 }).sum()
 }

@@ -348,3 +348,67 @@ fn a_stream_under_capture_is_refused_and_nothing_of_ours_touches_it() {
         heap.close().unwrap();
     });
 }
+
+/// Marking the streams of what is parked stops at none of them.
+#[test]
+fn a_captured_stream_holds_up_its_own_blocks_alone() {
+    in_every_mode(|_, device| {
+        let heap = heap(device, 4096);
+        let (captured, other) = (heap.new_stream().unwrap(), heap.new_stream().unwrap());
+        let [held, free] =
+            [&captured, &other].map(|stream| heap.alloc_slice::<u8>(2048).unwrap().zero(stream).unwrap());
+        let raw = std::ptr::with_exposed_provenance_mut(captured.raw().0 as usize);
+        // SAFETY: the stream is alive, and its context is bound to this thread by the calls above.
+        unsafe { begin_capture(raw, CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED) }.unwrap();
+        drop((held, free));
+        let _ = heap.trim().unwrap(); // a sweep, which waits for nothing
+        assert_eq!(heap.settle().unwrap_err(), Error::StreamCapturing); // after it waited for the other
+        assert_eq!(heap.ledger().freeing_bytes, 2048);
+        drop(heap.alloc_slice::<u8>(2048).unwrap());
+        heap.validate();
+        // SAFETY: the capture was begun above, on this thread.
+        let graph = unsafe { end_capture(raw) }.unwrap();
+        // SAFETY: the graph is ours and was never instantiated.
+        unsafe { cudarc::driver::result::graph::destroy(graph) }.unwrap();
+        heap.close().unwrap();
+    });
+}
+
+#[test]
+fn a_fill_that_evicts_goes_on_beside_anothers_capture() {
+    in_every_mode(|_, device| {
+        let heap = heap(device, 1 << 16);
+        let (captured, other) = (heap.new_stream().unwrap(), heap.new_stream().unwrap());
+        let cache: VramCache<u32, [u8]> = VramCache::new(&heap, 1024).unwrap();
+        let held = heap.alloc_slice::<u8>(2048).unwrap().zero(&captured).unwrap();
+        let fill = |key: u32, stream| match cache.lookup(&key, stream).unwrap() {
+            Lookup::Miss(vacancy) => vacancy.fill_from(&[key as u8; 1024]).map(drop).map_err(|refused| *refused.error),
+            Lookup::Hit(_) => panic!("it is new"),
+        };
+        fill(0, &other).unwrap();
+        let raw = std::ptr::with_exposed_provenance_mut(captured.raw().0 as usize);
+        // SAFETY: the stream is alive, and its context is bound to this thread by the calls above.
+        unsafe { begin_capture(raw, CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED) }.unwrap();
+        drop(held);
+        for key in 1..4 {
+            fill(key, &other).unwrap();
+            assert_eq!(heap.ledger().live_bytes + heap.ledger().freeing_bytes, 1024 + 2048);
+        }
+        // SAFETY: the capture was begun above, on this thread.
+        let graph = unsafe { end_capture(raw) }.unwrap();
+        // SAFETY: the graph is ours and was never instantiated.
+        unsafe { cudarc::driver::result::graph::destroy(graph) }.unwrap();
+        // An entry that the captured stream itself used would stand beside its successor.
+        drop(cache.get(&3, &captured).unwrap().unwrap());
+        // SAFETY: as above.
+        unsafe { begin_capture(raw, CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED) }.unwrap();
+        assert_eq!(fill(4, &other), Err(Error::StreamCapturing));
+        // SAFETY: as above.
+        let graph = unsafe { end_capture(raw) }.unwrap();
+        // SAFETY: as above.
+        unsafe { cudarc::driver::result::graph::destroy(graph) }.unwrap();
+        fill(5, &other).unwrap();
+        cache.into_handles().free_all().unwrap();
+        heap.close().unwrap();
+    });
+}
