@@ -8,7 +8,9 @@ use crate::imports::Imports;
 use crate::link::{Linked, Target, no_pages};
 use crate::stubs::Stubs;
 use hapax::Fingerprint;
-use std::collections::{BTreeMap, HashMap};
+use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 pub(crate) struct Table {
@@ -54,12 +56,6 @@ impl Table {
         let current = entry.current.as_ref().filter(|current| current.digest == *digest);
         let current = current.map(|current| (current.tier, current.code.clone()));
         Known { requests: entry.requests, current }
-    }
-
-    /// The current code of the unit, if it is of this digest and at least of that tier.
-    fn current(&self, name: &str, digest: &Fingerprint, tier: usize) -> Option<Arc<Code>> {
-        let current = self.units.get(name)?.current.as_ref()?;
-        (current.digest == *digest && current.tier >= tier).then(|| current.code.clone())
     }
 
     /// The current code of the unit.
@@ -116,11 +112,13 @@ impl Table {
         tier: usize,
         code: Code,
     ) -> Result<Arc<Code>, Error> {
-        self.check_abi(name, abi)?;
-        if let Some(same) = self.current(name, &digest, tier) {
-            return Ok(same);
-        }
         let entry = self.entry(name, abi)?;
+        if entry.abi != abi {
+            return Err(differs(name, name, abi, entry.abi, None));
+        }
+        if let Some(same) = entry.current.as_ref().filter(|same| same.digest == digest && same.tier >= tier) {
+            return Ok(same.code.clone());
+        }
         let stub = entry.stub;
         let code = Arc::new(code);
         let before = entry.current.replace(Current { digest, tier, code: code.clone() });
@@ -186,12 +184,13 @@ impl Table {
     }
 
     fn entry(&mut self, name: &str, abi: u64) -> Result<&mut Entry, Error> {
-        // Twice looked up, so that a name is copied only when it is new.
-        if !self.units.contains_key(name) {
-            let stub = self.stubs.add().map_err(no_pages)?;
-            self.units.insert(name.into(), Entry { stub, abi, requests: 1, current: None });
+        match self.units.entry_ref(name) {
+            EntryRef::Occupied(entry) => Ok(entry.into_mut()),
+            EntryRef::Vacant(entry) => {
+                let stub = self.stubs.add().map_err(no_pages)?;
+                Ok(entry.insert(Entry { stub, abi, requests: 1, current: None }))
+            }
         }
-        Ok(self.units.get_mut(name).expect("it has just been added"))
     }
 }
 

@@ -38,6 +38,7 @@ fn builder(opt_level: &str) -> JitBuilder {
         .build_id("bench 1")
         .import("mix", program::mix_signature(), program::mix as *const u8)
         .import("float", program::float_signature(), program::float as *const u8)
+        .import_data("table", program::TABLE.as_ptr().cast())
 }
 
 /// What all functions return for three inputs each, joined.

@@ -10,7 +10,7 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Switch, Variable};
 use hapax::FingerprintBuilder;
-use hapax_cranelift::{Data, LowerError, Lowering, Unit};
+use hapax_cranelift::{LowerError, Lowering, Unit};
 use target_lexicon::Triple;
 
 pub const FUNCTIONS: usize = 500;
@@ -134,9 +134,16 @@ pub extern "C" fn float(x: f64, a: i64) -> f64 {
     (x * 0.5 + (a & 1023) as f64).sqrt()
 }
 
-fn table() -> Vec<u8> {
-    (0..64u64).flat_map(|number| number.wrapping_mul(0xd1b5_4a32_d192_ed03).to_le_bytes()).collect()
-}
+/// What all methods read, as constants of a program are.
+pub static TABLE: [u64; 64] = {
+    let mut table = [0; 64];
+    let mut at = 0;
+    while at < table.len() {
+        table[at] = (at as u64).wrapping_mul(0xd1b5_4a32_d192_ed03);
+        at += 1;
+    }
+    table
+};
 
 pub fn lower(method: &Method, lowering: &mut Lowering<'_>, function: &mut Function) -> Result<(), LowerError> {
     function.signature = signature();
@@ -189,7 +196,7 @@ type Value = cranelift_codegen::ir::Value;
 
 impl<'f> Body<'f> {
     fn new(mut builder: FunctionBuilder<'f>, lowering: &mut Lowering<'_>) -> Result<Body<'f>, LowerError> {
-        let table = lowering.data(Data::bytes(table()), builder.func)?;
+        let table = lowering.import_data("table", builder.func)?;
         let slots = StackSlotData::new(StackSlotKind::ExplicitSlot, u32::from(SLOTS) * 8, 3);
         let slots = builder.create_sized_stack_slot(slots);
         let entry = builder.create_block();
