@@ -1,0 +1,108 @@
+//! What can go wrong, with the name of the function it went wrong for.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+/// Why code could not be compiled or loaded. A store that fails is never among the reasons: its faults are misses.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Code for this platform cannot be loaded here.
+    #[error("{triple}: {why}")]
+    Platform {
+        /// What the ISA compiles for.
+        triple: String,
+        /// What is missing, and what to do.
+        why: &'static str,
+    },
+    /// A function refers to a symbol that the allow-list does not have.
+    #[error("`{function}` refers to `{symbol}`, which is not on the allow-list; add it with `JitBuilder::import`")]
+    NotListed {
+        /// The function that refers to it.
+        function: Arc<str>,
+        /// What it refers to.
+        symbol: Arc<str>,
+    },
+    /// A symbol is used with another signature than it has.
+    #[error("`{function}` uses `{symbol}` as {used}, and it is {is}")]
+    Signature {
+        /// The function that uses it.
+        function: Arc<str>,
+        /// The symbol.
+        symbol: Arc<str>,
+        /// The signature that it is used with.
+        used: String,
+        /// The signature that it was given.
+        is: String,
+    },
+    /// A function refers to another that nobody has defined.
+    #[error("`{function}` refers to `{symbol}`, which is declared and not defined")]
+    Undefined {
+        /// The function that refers to it.
+        function: Arc<str>,
+        /// What it refers to.
+        symbol: Arc<str>,
+    },
+    /// The code has something in it that cannot be kept for another process.
+    #[error("`{function}` cannot be kept: {reason}")]
+    Unkept {
+        /// The function.
+        function: Arc<str>,
+        /// What is in it, and what to do instead.
+        reason: String,
+    },
+    /// The front end's `lower` returned an error.
+    #[error("`{function}` could not be lowered: {source}")]
+    Lower {
+        /// The function.
+        function: Arc<str>,
+        /// What `lower` returned.
+        source: Arc<dyn StdError + Send + Sync>,
+    },
+    /// Cranelift refused the function.
+    #[error("Cranelift cannot compile `{function}`: {message}")]
+    Codegen {
+        /// The function.
+        function: Arc<str>,
+        /// What it said.
+        message: String,
+    },
+    /// `lower` called the `Jit` that is waiting for it.
+    #[error(
+        "`{function}` is compiled from inside `lower`; name it with `Lowering::function` and compile it afterwards"
+    )]
+    Nested {
+        /// The function that was asked for.
+        function: Arc<str>,
+    },
+    /// The reserved addresses are used up.
+    #[error(
+        "{need_bytes} bytes of code do not fit: the longest free run is {largest_bytes} bytes; \
+         free retired code, or raise `JitBuilder::code_space_bytes`"
+    )]
+    Full {
+        /// Bytes that were needed.
+        need_bytes: usize,
+        /// Bytes of the longest run that is free.
+        largest_bytes: usize,
+    },
+    /// A target is too far away for the instruction that refers to it.
+    #[error("`{function}` cannot reach `{symbol}`; refer to it as not colocated")]
+    Reach {
+        /// The function.
+        function: Arc<str>,
+        /// What it refers to.
+        symbol: Arc<str>,
+    },
+    /// The system refused memory, or refused to make it executable.
+    #[error("the system refuses memory for code: {0}; a hardening policy may forbid making pages executable")]
+    Memory(Arc<std::io::Error>),
+    /// The store is told to refuse misses, or to check its hits, and did.
+    #[error("`{function}`: {message}")]
+    Store {
+        /// The function.
+        function: Arc<str>,
+        /// What the store said.
+        message: String,
+    },
+}

@@ -1,0 +1,366 @@
+//! A batch of artifacts becomes code: laid out in one run of pages, copied, relocated, sealed. All arithmetic is checked
+//! and all writes go through slices; knows neither stores nor what symbols mean.
+
+use crate::artifact::{DataView, Named, Relocation, Relocations, Symbol, View};
+use crate::error::Error;
+use crate::frames::Registered;
+use crate::memory::{Fresh, NoPages, Sections, Space};
+use crate::reloc::Failed;
+use crate::unwind;
+use std::collections::HashMap;
+use std::num::NonZeroU8;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Functions begin at multiples of this, which is what processors fetch at once.
+const FUNCTION_ALIGN: usize = 16;
+/// On x86-64 it traps; on aarch64 four of them are an undefined instruction.
+const BETWEEN_FUNCTIONS: u8 = if cfg!(target_arch = "x86_64") { 0xcc } else { 0 };
+
+/// Where a symbol is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Known before. `near` leads there and is within reach of every instruction in the space.
+    At { address: u64, near: u64 },
+    /// A function of this batch, by its number.
+    Function(usize),
+    /// A data object of this batch, by its number.
+    Object(usize),
+}
+
+impl Target {
+    /// An address inside the space.
+    pub(crate) fn inside(address: u64) -> Target {
+        Target::At { address, near: address }
+    }
+}
+
+/// What is to be linked.
+pub(crate) struct Batch<'a> {
+    functions: Vec<Function<'a>>,
+    objects: Vec<Object<'a>>,
+}
+
+struct Function<'a> {
+    name: Arc<str>,
+    view: View<'a>,
+    targets: Vec<Target>,
+}
+
+struct Object<'a> {
+    view: DataView<'a>,
+    targets: Targets,
+}
+
+/// Whose targets the relocations of an object refer to.
+enum Targets {
+    Function(usize),
+    Own { name: Arc<str>, targets: Vec<Target> },
+}
+
+/// Code that may run, and what is known about it.
+pub(crate) struct Linked {
+    pages: Registered,
+    functions: Vec<Placed>,
+    objects: Vec<Range<u64>>,
+}
+
+/// A function in memory.
+#[derive(Debug, Clone)]
+pub(crate) struct Placed {
+    pub(crate) name: Arc<str>,
+    pub(crate) code: Range<u64>,
+    /// By offset into the code, ascending.
+    pub(crate) traps: Box<[(u32, NonZeroU8)]>,
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn with_capacity(functions: usize) -> Batch<'a> {
+        Batch { functions: Vec::with_capacity(functions), objects: Vec::new() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.functions.is_empty() && self.objects.is_empty()
+    }
+
+    /// Adds a function and its data; `resolve` is asked for everything else that it refers to. Nothing is added if
+    /// that fails. The functions of a batch are numbered in the order in which they are added.
+    pub(crate) fn function(
+        &mut self,
+        name: Arc<str>,
+        view: View<'a>,
+        mut resolve: impl FnMut(&Symbol<'a>) -> Result<Target, Error>,
+    ) -> Result<usize, Error> {
+        let number = self.functions.len();
+        let first_object = self.objects.len();
+        let mut targets = Vec::with_capacity(view.symbols.len());
+        for symbol in &view.symbols {
+            targets.push(match symbol.named {
+                Named::Itself => Target::Function(number),
+                Named::Own(object) => Target::Object(first_object + usize::from(object)),
+                _ => resolve(symbol)?,
+            });
+        }
+        for data in &view.data {
+            self.objects.push(Object { view: *data, targets: Targets::Function(number) });
+        }
+        self.functions.push(Function { name, view, targets });
+        Ok(number)
+    }
+
+    /// Adds a data object of its own; its relocations refer to `targets`.
+    pub(crate) fn object(&mut self, name: Arc<str>, view: DataView<'a>, targets: Vec<Target>) -> usize {
+        self.objects.push(Object { view, targets: Targets::Own { name, targets } });
+        self.objects.len() - 1
+    }
+
+    /// Lays out, copies, relocates and seals. On an error nothing is left behind.
+    pub(crate) fn link(self, space: &Arc<Space>, common_entry: &[u8]) -> Result<Linked, Error> {
+        let layout = Layout::of(&self, common_entry).ok_or(Error::Full { need_bytes: usize::MAX, largest_bytes: 0 })?;
+        let mut fresh = space.take(layout.sections).map_err(no_pages)?;
+        let places = Places::of(&layout, &fresh);
+        self.copy(&layout, &mut fresh);
+        self.relocate(&layout, &places, &mut fresh)?;
+        let table = (!layout.table.is_empty()).then_some(places.read_only + layout.table.start as u64);
+        if table.is_some() {
+            let [_, read_only, _] = fresh.parts_mut();
+            let functions = self.functions.iter().zip(&layout.functions);
+            let entries =
+                functions.map(|(function, code)| (places.text + code.start as u64, code.len(), function.view.unwind));
+            unwind::write_table(&mut read_only[layout.table.clone()], common_entry, entries);
+        }
+        let pages = Registered::new(fresh.seal().map_err(no_pages)?, table);
+        let functions = self.functions.into_iter().zip(&layout.functions).map(|(function, code)| {
+            let mut traps: Box<[_]> = function.view.traps().collect();
+            traps.sort_unstable();
+            Placed { name: function.name, code: places.text_range(code), traps }
+        });
+        let functions = functions.collect();
+        let objects = layout.objects.iter().map(|object| places.object(object)).collect();
+        Ok(Linked { pages, functions, objects })
+    }
+
+    fn copy(&self, layout: &Layout, fresh: &mut Fresh) {
+        let [text, read_only, writable] = fresh.parts_mut();
+        let mut end = 0;
+        for (function, code) in self.functions.iter().zip(&layout.functions) {
+            text[end..code.start].fill(BETWEEN_FUNCTIONS);
+            text[code.clone()].copy_from_slice(function.view.code);
+            end = code.end;
+        }
+        for (object, place) in self.objects.iter().zip(&layout.objects) {
+            let part = if place.writable { &mut *writable } else { &mut *read_only };
+            part[place.range.start..][..object.view.bytes.len()].copy_from_slice(object.view.bytes);
+        }
+    }
+
+    fn relocate(&self, layout: &Layout, places: &Places, fresh: &mut Fresh) -> Result<(), Error> {
+        let [text, read_only, writable] = fresh.parts_mut();
+        let mut slots = Slots { layout, places, by_symbol: HashMap::new() };
+        for (number, (function, code)) in self.functions.iter().zip(&layout.functions).enumerate() {
+            let section = &mut text[code.clone()];
+            let address = places.text + code.start as u64;
+            for relocation in function.view.relocations.iter() {
+                let target = function.targets[usize::from(relocation.symbol)];
+                let resolved = if relocation.kind.wants_slot() {
+                    slots.of(read_only, (number, relocation.symbol), target)
+                } else {
+                    resolve(places, target, relocation)
+                };
+                let patched = relocation.kind.patch(section, address, relocation.offset, resolved, relocation.addend);
+                patched.map_err(|failed| {
+                    let symbol = &function.view.symbols[usize::from(relocation.symbol)];
+                    unreachable_target(&function.name, &symbol.named, failed)
+                })?;
+            }
+        }
+        for (object, place) in self.objects.iter().zip(&layout.objects) {
+            let part = if place.writable { &mut *writable } else { &mut *read_only };
+            let section = &mut part[place.range.clone()];
+            let (name, targets) = match &object.targets {
+                Targets::Function(number) => (&self.functions[*number].name, &self.functions[*number].targets),
+                Targets::Own { name, targets } => (name, targets),
+            };
+            for relocation in object.view.relocations.iter() {
+                let target = targets[usize::from(relocation.symbol)];
+                let resolved = resolve(places, target, relocation);
+                let address = places.object(place).start;
+                let patched = relocation.kind.patch(section, address, relocation.offset, resolved, relocation.addend);
+                patched.map_err(|failed| unreachable_target(name, &Named::Itself, failed))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn all_relocations(&self) -> impl Iterator<Item = (usize, Relocations<'a>)> {
+        self.functions.iter().map(|function| function.view.relocations).enumerate()
+    }
+}
+
+impl Linked {
+    /// The functions, in the order in which they were added.
+    pub(crate) fn functions(&self) -> &[Placed] {
+        &self.functions
+    }
+
+    /// Where the objects are, in the order in which they were added.
+    pub(crate) fn objects(&self) -> &[Range<u64>] {
+        &self.objects
+    }
+
+    /// The first instruction of a function.
+    pub(crate) fn entry(&self, number: usize) -> *const u8 {
+        self.pages.pages().pointer(self.functions[number].code.start)
+    }
+
+    /// The first byte of an object.
+    pub(crate) fn object(&self, number: usize) -> *const u8 {
+        self.pages.pages().pointer(self.objects[number].start)
+    }
+
+    /// The addresses at which code lies.
+    pub(crate) fn text(&self) -> Range<u64> {
+        let [text, ..] = self.pages.pages().ranges();
+        text
+    }
+
+    /// Bytes of memory that it takes.
+    pub(crate) fn page_bytes(&self) -> u64 {
+        self.pages.pages().page_bytes()
+    }
+}
+
+/// Offsets into the sections.
+struct Layout {
+    sections: Sections,
+    functions: Vec<Range<usize>>,
+    objects: Vec<ObjectPlace>,
+    /// Read-only words that hold addresses.
+    slots: Range<usize>,
+    /// The unwind table, also read-only.
+    table: Range<usize>,
+}
+
+struct ObjectPlace {
+    writable: bool,
+    range: Range<usize>,
+}
+
+impl Layout {
+    /// `None` if there is more than addresses can count.
+    fn of(batch: &Batch<'_>, common_entry: &[u8]) -> Option<Layout> {
+        let mut sections = Sections::default();
+        let mut functions = Vec::with_capacity(batch.functions.len());
+        for function in &batch.functions {
+            let align = FUNCTION_ALIGN.max(1 << function.view.align_log2);
+            functions.push(append(&mut sections.text, align, function.view.code.len())?);
+        }
+        let mut objects = Vec::with_capacity(batch.objects.len());
+        for object in &batch.objects {
+            let part = if object.view.writable { &mut sections.writable } else { &mut sections.read_only };
+            // An empty object has an address of its own, too.
+            let range = append(part, 1 << object.view.align_log2, object.view.size.max(1))?;
+            objects.push(ObjectPlace { writable: object.view.writable, range });
+        }
+        let wanting = batch.all_relocations().map(|(number, relocations)| {
+            let mut symbols: Vec<u16> = relocations.iter().filter(|r| r.kind.wants_slot()).map(|r| r.symbol).collect();
+            symbols.sort_unstable();
+            symbols.dedup();
+            (number, symbols.len())
+        });
+        let slot_count: usize = wanting.map(|(_, symbols)| symbols).sum();
+        let slots = append(&mut sections.read_only, 8, slot_count.checked_mul(8)?)?;
+        let programs = batch.functions.iter().map(|function| function.view.unwind);
+        let table = append(&mut sections.read_only, 8, unwind::table_bytes(common_entry, programs))?;
+        Some(Layout { sections, functions, objects, slots, table })
+    }
+}
+
+fn append(end: &mut usize, align: usize, bytes: usize) -> Option<Range<usize>> {
+    let start = end.checked_next_multiple_of(align)?;
+    *end = start.checked_add(bytes)?;
+    Some(start..*end)
+}
+
+/// Addresses of the sections.
+struct Places {
+    text: u64,
+    read_only: u64,
+    writable: u64,
+    functions: Vec<u64>,
+    objects: Vec<u64>,
+}
+
+impl Places {
+    fn of(layout: &Layout, fresh: &Fresh) -> Places {
+        let [text, read_only, writable] = fresh.addresses();
+        let functions = layout.functions.iter().map(|code| text + code.start as u64).collect();
+        let mut places = Places { text, read_only, writable, functions, objects: Vec::new() };
+        places.objects = layout.objects.iter().map(|object| places.object(object).start).collect();
+        places
+    }
+
+    fn text_range(&self, code: &Range<usize>) -> Range<u64> {
+        self.text + code.start as u64..self.text + code.end as u64
+    }
+
+    fn object(&self, object: &ObjectPlace) -> Range<u64> {
+        let section = if object.writable { self.writable } else { self.read_only };
+        section + object.range.start as u64..section + object.range.end as u64
+    }
+}
+
+/// Words that hold the addresses of symbols, for instructions that load them.
+struct Slots<'a> {
+    layout: &'a Layout,
+    places: &'a Places,
+    by_symbol: HashMap<(usize, u16), usize>,
+}
+
+impl Slots<'_> {
+    fn of(&mut self, read_only: &mut [u8], symbol: (usize, u16), target: Target) -> u64 {
+        let next = self.by_symbol.len();
+        let slot = *self.by_symbol.entry(symbol).or_insert(next);
+        let at = self.layout.slots.start + slot * 8;
+        read_only[at..at + 8].copy_from_slice(&self.places.address(target).to_le_bytes());
+        self.places.read_only + at as u64
+    }
+}
+
+impl Places {
+    fn address(&self, target: Target) -> u64 {
+        match target {
+            Target::At { address, .. } => address,
+            Target::Function(number) => self.functions[number],
+            Target::Object(number) => self.objects[number],
+        }
+    }
+}
+
+fn resolve(places: &Places, target: Target, relocation: Relocation) -> u64 {
+    match target {
+        Target::At { near, .. } if !relocation.kind.reaches_all() => near,
+        target => places.address(target),
+    }
+}
+
+fn unreachable_target(function: &Arc<str>, named: &Named<'_>, failed: Failed) -> Error {
+    let symbol = match named {
+        Named::Import(name) | Named::Function(name) | Named::Object(name) | Named::LibCall(name) => Arc::from(*name),
+        Named::Itself | Named::Own(_) => function.clone(),
+    };
+    match failed {
+        Failed::Reach => Error::Reach { function: function.clone(), symbol },
+        Failed::Place | Failed::Instruction => Error::Unkept {
+            function: function.clone(),
+            reason: format!("its relocation against `{symbol}` is at a place that cannot hold one"),
+        },
+    }
+}
+
+pub(crate) fn no_pages(why: NoPages) -> Error {
+    match why {
+        NoPages::Full { need_bytes, largest_bytes } => Error::Full { need_bytes, largest_bytes },
+        NoPages::System(error) => Error::Memory(Arc::new(error)),
+    }
+}

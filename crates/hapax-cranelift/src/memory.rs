@@ -1,0 +1,335 @@
+//! Address space for code, and the only way in which bytes become executable. Knows no instruction and no symbol.
+//!
+//! A [`Space`] is reserved once, so that everything in it is within reach of a relative jump. Runs of pages are taken
+//! from it in three states, each a type: [`Fresh`] can be written and not executed; [`Fresh::seal`] consumes it and
+//! gives [`Sealed`], whose first pages are executable, the next read-only and the last writable. There is no way back:
+//! pages that were executable become writable only after they have been unmapped.
+
+#![expect(unsafe_code, reason = "maps pages and changes what may be done with them")]
+
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::{io, slice};
+
+/// A reserved range of addresses.
+pub(crate) struct Space {
+    base: NonNull<u8>,
+    bytes: usize,
+    page: usize,
+    /// Free runs by offset, in bytes; neighbours are merged.
+    free: Mutex<BTreeMap<usize, usize>>,
+}
+
+// SAFETY: `base` is the address of a mapping that belongs to the space alone until it is dropped. Its pages are
+// touched through `Fresh` and `Sealed` only, whose runs do not overlap.
+unsafe impl Send for Space {}
+// SAFETY: As above; what is shared through `&Space` is the list of free runs, behind a lock.
+unsafe impl Sync for Space {}
+
+/// How many bytes of a run are executable, then read-only, then writable. Each part begins on a page of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sections {
+    pub(crate) text: usize,
+    pub(crate) read_only: usize,
+    pub(crate) writable: usize,
+}
+
+/// Why a run of pages could not be had.
+#[derive(Debug)]
+pub(crate) enum NoPages {
+    /// No free run is long enough.
+    Full { need_bytes: usize, largest_bytes: usize },
+    /// The system refused.
+    System(io::Error),
+}
+
+impl Space {
+    /// Reserves addresses; memory is taken when pages are.
+    pub(crate) fn reserve(bytes: usize) -> io::Result<Arc<Space>> {
+        let page = rustix::param::page_size();
+        let bytes = bytes.checked_next_multiple_of(page).filter(|bytes| isize::try_from(*bytes).is_ok());
+        let bytes = bytes.filter(|bytes| *bytes > 0).ok_or(io::ErrorKind::InvalidInput)?;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: No address is asked for, so the new mapping replaces none.
+        let base = unsafe { mmap_anonymous(std::ptr::null_mut(), bytes, ProtFlags::empty(), flags) }?;
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Arc::new(Space { base, bytes, page, free: Mutex::new(BTreeMap::from([(0, bytes)])) }))
+    }
+
+    /// A run of pages for these sections, zeroed and writable, not executable.
+    pub(crate) fn take(self: &Arc<Self>, sections: Sections) -> Result<Fresh, NoPages> {
+        let too_long = NoPages::Full { need_bytes: usize::MAX, largest_bytes: self.bytes };
+        let Some((starts, bytes)) = sections.layout(self.page) else { return Err(too_long) };
+        let offset = self.take_run(bytes)?;
+        let run = Run { space: self.clone(), offset, bytes };
+        if bytes > 0 {
+            let flags = MprotectFlags::READ | MprotectFlags::WRITE;
+            // SAFETY: The run lies inside the space's mapping, begins and ends on a page, and is nobody else's.
+            unsafe { mprotect(run.base().as_ptr().cast(), bytes, flags) }.map_err(system)?;
+        }
+        Ok(Fresh { run, sections, starts })
+    }
+
+    /// Reserved and not taken.
+    #[cfg(test)]
+    fn free_bytes(&self) -> usize {
+        self.free.lock().unwrap().values().sum()
+    }
+
+    fn take_run(&self, bytes: usize) -> Result<usize, NoPages> {
+        let mut free = self.free.lock().expect("no code panics under this lock");
+        let found = free.iter().find(|(_, length)| **length >= bytes).map(|(offset, length)| (*offset, *length));
+        let Some((offset, length)) = found else {
+            let largest_bytes = free.values().copied().max().unwrap_or(0);
+            return Err(NoPages::Full { need_bytes: bytes, largest_bytes });
+        };
+        if bytes > 0 {
+            free.remove(&offset);
+        }
+        if bytes > 0 && length > bytes {
+            free.insert(offset + bytes, length - bytes);
+        }
+        Ok(offset)
+    }
+
+    fn give_run(&self, mut offset: usize, mut bytes: usize) {
+        let mut free = self.free.lock().expect("no code panics under this lock");
+        if let Some(next) = free.remove(&(offset + bytes)) {
+            bytes += next;
+        }
+        if let Some((before, length)) = free.range(..offset).next_back().map(|(before, length)| (*before, *length))
+            && before + length == offset
+        {
+            (offset, bytes) = (before, bytes + length);
+        }
+        free.insert(offset, bytes);
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        // SAFETY: The mapping is the space's own, and every run holds the space, so none is left. An error leaks it.
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.bytes) };
+    }
+}
+
+impl Sections {
+    /// Where the three parts begin, and the bytes of all; `None` if that overflows.
+    fn layout(&self, page: usize) -> Option<([usize; 3], usize)> {
+        let text = self.text.checked_next_multiple_of(page)?;
+        let read_only = self.read_only.checked_next_multiple_of(page)?;
+        let writable = self.writable.checked_next_multiple_of(page)?;
+        let data = text.checked_add(read_only)?;
+        Some(([0, text, data], data.checked_add(writable)?))
+    }
+}
+
+/// Pages out of the space; given back, unmapped, when dropped.
+struct Run {
+    space: Arc<Space>,
+    offset: usize,
+    bytes: usize,
+}
+
+impl Run {
+    fn base(&self) -> NonNull<u8> {
+        // SAFETY: `offset` lies inside the space's mapping, which is one allocation of at most `isize::MAX` bytes.
+        unsafe { self.space.base.add(self.offset) }
+    }
+
+    fn protect(&self, part: Range<usize>, flags: MprotectFlags) -> Result<(), NoPages> {
+        if part.is_empty() {
+            return Ok(());
+        }
+        assert!(part.end <= self.bytes);
+        // SAFETY: `part` lies inside the run, as just checked.
+        let start = unsafe { self.base().add(part.start) };
+        // SAFETY: The range belongs to the run alone. Who calls this has consumed the only value through which it could
+        // be written (`Fresh`), so no reference into it is left.
+        unsafe { mprotect(start.as_ptr().cast(), part.len(), flags) }.map_err(system)
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if self.bytes == 0 {
+            return;
+        }
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+        // SAFETY: The range is part of the space's mapping and of this run alone. Nobody refers to it any more: `Fresh`
+        // has no borrow left when it is dropped, and whoever drops a `Sealed` vouches that no code of it runs or will.
+        let unmapped = unsafe { mmap_anonymous(self.base().as_ptr().cast(), self.bytes, ProtFlags::empty(), flags) };
+        // Pages that could not be unmapped are left alone for good: reusing them could make them writable again.
+        if unmapped.is_ok() {
+            self.space.give_run(self.offset, self.bytes);
+        }
+    }
+}
+
+/// Pages that can be written, and not executed.
+pub(crate) struct Fresh {
+    run: Run,
+    sections: Sections,
+    starts: [usize; 3],
+}
+
+impl Fresh {
+    /// Where the executable, the read-only and the writable part will be.
+    pub(crate) fn addresses(&self) -> [u64; 3] {
+        self.starts.map(|start| (self.run.base().as_ptr().addr() + start) as u64)
+    }
+
+    /// The bytes of the three parts, as long as was asked for.
+    pub(crate) fn parts_mut(&mut self) -> [&mut [u8]; 3] {
+        if self.run.bytes == 0 {
+            return [&mut [], &mut [], &mut []];
+        }
+        let base = self.run.base().as_ptr();
+        // SAFETY: The run's pages were made readable and writable by `take` and are zeroed; the run belongs to `self`
+        // alone, which is borrowed as long as the slice lives.
+        let all = unsafe { slice::from_raw_parts_mut(base, self.run.bytes) };
+        let (text, rest) = all.split_at_mut(self.starts[1]);
+        let (read_only, writable) = rest.split_at_mut(self.starts[2] - self.starts[1]);
+        let Sections { text: t, read_only: r, writable: w } = self.sections;
+        [&mut text[..t], &mut read_only[..r], &mut writable[..w]]
+    }
+
+    /// Ends writing: the first part becomes executable, the second read-only. Instruction caches are told.
+    pub(crate) fn seal(self) -> Result<Sealed, NoPages> {
+        let Fresh { run, sections, starts } = self;
+        run.protect(starts[1]..starts[2], MprotectFlags::READ)?;
+        run.protect(starts[0]..starts[1], MprotectFlags::READ | MprotectFlags::EXEC)?;
+        flush_instruction_cache(run.base(), starts[1]);
+        Ok(Sealed { run, sections, starts })
+    }
+}
+
+/// Pages whose code may run. To drop it unmaps them: whoever does vouches that nothing runs there, nor will.
+pub(crate) struct Sealed {
+    run: Run,
+    sections: Sections,
+    starts: [usize; 3],
+}
+
+impl Sealed {
+    /// The addresses of the executable, the read-only and the writable part.
+    pub(crate) fn ranges(&self) -> [Range<u64>; 3] {
+        let lengths = [self.sections.text, self.sections.read_only, self.sections.writable];
+        let base = self.run.base().as_ptr().addr();
+        std::array::from_fn(|part| {
+            let start = (base + self.starts[part]) as u64;
+            start..start + lengths[part] as u64
+        })
+    }
+
+    /// All pages, which is more than the sections.
+    pub(crate) fn page_bytes(&self) -> u64 {
+        self.run.bytes as u64
+    }
+
+    /// A pointer into the run, for others to call or to read.
+    pub(crate) fn pointer(&self, address: u64) -> *const u8 {
+        let offset = (address as usize).wrapping_sub(self.run.base().as_ptr().addr());
+        assert!(offset <= self.run.bytes);
+        self.run.base().as_ptr().wrapping_add(offset)
+    }
+
+    /// Writes an aligned word of the writable part. Code that loads it sees the old value or the new one.
+    pub(crate) fn store_word(&self, offset: usize, value: u64) {
+        assert!(offset.is_multiple_of(8) && offset.checked_add(8).is_some_and(|end| end <= self.sections.writable));
+        let word = self.run.base().as_ptr().wrapping_add(self.starts[2] + offset).cast::<u64>();
+        // SAFETY: The word is aligned, since pages are and the offset is; it lies in pages that stay readable and
+        // writable as long as `self` lives; Rust code accesses them here only, compiled code with single loads.
+        let word = unsafe { AtomicU64::from_ptr(word) };
+        word.store(value, Ordering::Release);
+    }
+}
+
+fn system(error: rustix::io::Errno) -> NoPages {
+    NoPages::System(error.into())
+}
+
+/// The processor fetches what was written: x86-64 sees to it by itself.
+#[cfg(not(target_arch = "aarch64"))]
+fn flush_instruction_cache(_start: NonNull<u8>, _bytes: usize) {}
+
+/// Cleans the data cache and invalidates the instruction cache over the range, and has every thread of the process
+/// drop what it fetched ahead.
+#[cfg(target_arch = "aarch64")]
+fn flush_instruction_cache(start: NonNull<u8>, bytes: usize) {
+    unsafe extern "C" {
+        /// From the compiler's run-time library.
+        fn __clear_cache(start: *mut u8, end: *mut u8);
+    }
+    // SAFETY: The range is mapped, readable, and belongs to one run.
+    unsafe { __clear_cache(start.as_ptr(), start.as_ptr().wrapping_add(bytes)) };
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::thread::{MembarrierCommand, membarrier};
+        // Kernels before 4.16 lack it; there, code becomes visible to other threads with the lock that hands it over.
+        let _ = membarrier(MembarrierCommand::RegisterPrivateExpeditedSyncCore);
+        let _ = membarrier(MembarrierCommand::PrivateExpeditedSyncCore);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permissions(address: u64) -> String {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let line = maps.lines().find(|line| {
+            let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+            let parse = |digits| u64::from_str_radix(digits, 16).unwrap();
+            (parse(start)..parse(end)).contains(&address)
+        });
+        line.unwrap().split(' ').nth(1).unwrap().to_owned()
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn no_page_is_ever_writable_and_executable() {
+        let space = Space::reserve(1 << 20).unwrap();
+        let fresh = space.take(Sections { text: 10, read_only: 5_000, writable: 1 }).unwrap();
+        let addresses = fresh.addresses();
+        assert_eq!(addresses.map(permissions), ["rw-p", "rw-p", "rw-p"]);
+        let sealed = fresh.seal().unwrap();
+        assert_eq!(addresses.map(permissions), ["r-xp", "r--p", "rw-p"]);
+        assert_eq!(sealed.ranges().map(|range| range.start), addresses);
+        drop(sealed);
+        assert_eq!(addresses.map(permissions), ["---p", "---p", "---p"]);
+    }
+
+    #[test]
+    fn runs_come_back_merged_and_zeroed() {
+        let space = Space::reserve(64 << 10).unwrap();
+        let sections = Sections { text: 1, read_only: 0, writable: 1 };
+        let mut runs: Vec<Fresh> = (0..3).map(|_| space.take(sections).unwrap()).collect();
+        for run in &mut runs {
+            run.parts_mut()[2][0] = 7;
+        }
+        runs.swap_remove(1);
+        let mut again = space.take(sections).unwrap();
+        assert_eq!(again.parts_mut()[2][0], 0);
+        drop((runs, again));
+        assert_eq!(space.free_bytes(), 64 << 10);
+        assert!(space.take(Sections { text: 64 << 10, ..Sections::default() }).is_ok());
+    }
+
+    #[test]
+    fn a_full_space_says_what_is_left() {
+        let space = Space::reserve(8 << 10).unwrap();
+        match space.take(Sections { text: 8 << 10, read_only: 1, writable: 0 }) {
+            Err(NoPages::Full { need_bytes, largest_bytes }) => assert!(need_bytes > largest_bytes),
+            _ => panic!("it cannot fit"),
+        }
+        assert!(matches!(
+            space.take(Sections { text: usize::MAX, read_only: 1, writable: 1 }),
+            Err(NoPages::Full { .. })
+        ));
+    }
+}

@@ -1,0 +1,197 @@
+//! The units of a `Jit`: their stubs, what is current, what is retired. One structure behind one lock; knows no store and
+//! compiles nothing.
+
+use crate::artifact::{Named, Symbol};
+use crate::code::{Code, Location, locate};
+use crate::error::Error;
+use crate::imports::Imports;
+use crate::link::{Linked, Target, no_pages};
+use crate::stubs::Stubs;
+use hapax::Fingerprint;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Weak};
+
+pub(crate) struct Table {
+    stubs: Stubs,
+    units: HashMap<Arc<str>, Entry>,
+    /// Replaced or removed; code that began in them may still run.
+    retired: Vec<Arc<Code>>,
+    /// By the first address of their code.
+    batches: BTreeMap<u64, Weak<Linked>>,
+}
+
+struct Entry {
+    stub: usize,
+    abi: u64,
+    requests: u64,
+    current: Option<Current>,
+}
+
+/// The definition that calls lead to.
+struct Current {
+    digest: Fingerprint,
+    tier: usize,
+    code: Arc<Code>,
+}
+
+/// What is known of a unit before it is looked up.
+pub(crate) struct Known {
+    pub(crate) requests: u64,
+    pub(crate) current: Option<usize>,
+}
+
+impl Table {
+    pub(crate) fn new(stubs: Stubs) -> Table {
+        Table { stubs, units: HashMap::new(), retired: Vec::new(), batches: BTreeMap::new() }
+    }
+
+    /// Counts a request for the unit, and says what there is of exactly this digest.
+    pub(crate) fn request(&mut self, name: &str, digest: &Fingerprint) -> Known {
+        let Some(entry) = self.units.get_mut(name) else { return Known { requests: 1, current: None } };
+        entry.requests += 1;
+        let current = entry.current.as_ref().filter(|current| current.digest == *digest);
+        Known { requests: entry.requests, current: current.map(|current| current.tier) }
+    }
+
+    /// The current code of the unit, if it is of this digest and at least of that tier.
+    pub(crate) fn current(&self, name: &str, digest: &Fingerprint, tier: usize) -> Option<Arc<Code>> {
+        let current = self.units.get(name)?.current.as_ref()?;
+        (current.digest == *digest && current.tier >= tier).then(|| current.code.clone())
+    }
+
+    /// The current code of the unit.
+    pub(crate) fn code(&self, name: &str) -> Option<Arc<Code>> {
+        Some(self.units.get(name)?.current.as_ref()?.code.clone())
+    }
+
+    /// Where a symbol leads that `function` refers to.
+    pub(crate) fn resolve(
+        &mut self,
+        imports: &Imports,
+        function: &Arc<str>,
+        symbol: &Symbol<'_>,
+    ) -> Result<Target, Error> {
+        let not_listed = |name: &str| Error::NotListed { function: function.clone(), symbol: name.into() };
+        match symbol.named {
+            Named::Import(name) => {
+                let import = imports.function(name).ok_or_else(|| not_listed(name))?;
+                if import.abi != symbol.abi {
+                    return Err(differs(function, name, symbol.abi, import.abi, Some(import.signature.to_string())));
+                }
+                Ok(import.target)
+            }
+            Named::Function(name) => {
+                let entry = self.entry(name, symbol.abi)?;
+                let (stub, abi) = (entry.stub, entry.abi);
+                if abi != symbol.abi {
+                    return Err(differs(function, name, symbol.abi, abi, None));
+                }
+                Ok(Target::inside(self.stubs.address(stub)))
+            }
+            Named::Object(name) => imports.object(name).ok_or_else(|| not_listed(name)),
+            Named::LibCall(name) => imports.lib_call(name).ok_or_else(|| not_listed(name)),
+            // The linker resolves them by itself.
+            Named::Itself | Named::Own(_) => Err(not_listed("itself")),
+        }
+    }
+
+    /// Refuses a definition whose signature is not the one that others call the unit with.
+    pub(crate) fn check_abi(&self, name: &Arc<str>, abi: u64) -> Result<(), Error> {
+        match self.units.get(name) {
+            Some(entry) if entry.abi != abi => Err(differs(name, name, abi, entry.abi, None)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the code the definition that calls of the unit lead to, and retires the one before.
+    pub(crate) fn define(
+        &mut self,
+        name: &Arc<str>,
+        abi: u64,
+        digest: Fingerprint,
+        tier: usize,
+        code: Arc<Code>,
+    ) -> Result<(), Error> {
+        self.check_abi(name, abi)?;
+        let entry = self.entry(name, abi)?;
+        let stub = entry.stub;
+        let before = entry.current.replace(Current { digest, tier, code: code.clone() });
+        self.retired.extend(before.map(|before| before.code));
+        self.stubs.lead(stub, code.placed().code.start);
+        Ok(())
+    }
+
+    /// Remembers a batch, so that its addresses can be looked up.
+    pub(crate) fn add_batch(&mut self, linked: &Arc<Linked>) {
+        self.batches.insert(linked.text().start, Arc::downgrade(linked));
+    }
+
+    /// Retires the unit's code. Calls of it lead nowhere from now on.
+    pub(crate) fn remove(&mut self, name: &str) -> bool {
+        let Some(entry) = self.units.get_mut(name) else { return false };
+        let Some(before) = entry.current.take() else { return false };
+        self.stubs.lead_nowhere(entry.stub);
+        self.retired.push(before.code);
+        true
+    }
+
+    /// Retires the code of all units.
+    pub(crate) fn remove_all(&mut self) {
+        for entry in self.units.values_mut() {
+            if let Some(before) = entry.current.take() {
+                self.stubs.lead_nowhere(entry.stub);
+                self.retired.push(before.code);
+            }
+        }
+    }
+
+    /// What was replaced or removed; whoever drops it vouches that it does not run.
+    pub(crate) fn take_retired(&mut self) -> Vec<Arc<Code>> {
+        std::mem::take(&mut self.retired)
+    }
+
+    /// Units that others refer to and that have no code, by name.
+    pub(crate) fn undefined(&self) -> Vec<String> {
+        let without = self.units.iter().filter(|(_, entry)| entry.current.is_none());
+        let mut names: Vec<String> = without.map(|(name, _)| name.to_string()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    pub(crate) fn locate(&self, address: u64) -> Option<Location> {
+        let (_, batch) = self.batches.range(..=address).next_back()?;
+        locate(&*batch.upgrade()?, address)
+    }
+
+    /// Bytes of code, and of the memory that it and its data take, retired ones included.
+    pub(crate) fn bytes(&mut self) -> (u64, u64) {
+        self.batches.retain(|_, batch| batch.strong_count() > 0);
+        let live = self.batches.values().filter_map(Weak::upgrade);
+        live.fold((0, 0), |(code, pages), batch| {
+            let own: u64 = batch.functions().iter().map(|function| function.code.end - function.code.start).sum();
+            (code + own, pages + batch.page_bytes())
+        })
+    }
+
+    pub(crate) fn retired(&self) -> usize {
+        self.retired.len()
+    }
+
+    fn entry(&mut self, name: &str, abi: u64) -> Result<&mut Entry, Error> {
+        // Twice looked up, so that a name is copied only when it is new.
+        if !self.units.contains_key(name) {
+            let stub = self.stubs.add().map_err(no_pages)?;
+            self.units.insert(name.into(), Entry { stub, abi, requests: 1, current: None });
+        }
+        Ok(self.units.get_mut(name).expect("it has just been added"))
+    }
+}
+
+fn differs(function: &Arc<str>, symbol: &str, used: u64, is: u64, is_text: Option<String>) -> Error {
+    Error::Signature {
+        function: function.clone(),
+        symbol: symbol.into(),
+        used: format!("a signature with hash {used:016x}"),
+        is: is_text.unwrap_or_else(|| format!("one with hash {is:016x}")),
+    }
+}

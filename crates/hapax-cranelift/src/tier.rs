@@ -1,0 +1,85 @@
+//! Which code generator a unit deserves. Knows no code: numbers in, a tier out.
+
+use hapax::Fingerprint;
+
+/// What is known about a unit when its tier is chosen.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct UnitUse<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The digest of its key; the same in every process and for every tier.
+    pub digest: Fingerprint,
+    /// How often it was asked for in this process, this time included.
+    pub requests: u64,
+    /// How often earlier processes used it, as far as [`Hints`] knows.
+    pub earlier_uses: u64,
+    /// The tier of the code that is in use, if there is any.
+    pub current: Option<usize>,
+    /// How many tiers there are, at least one. The last is the one with the best code.
+    pub tiers: usize,
+}
+
+/// Chooses the code generator for a unit.
+///
+/// Tiers are numbered in the order in which the builder was given them. If the store has the unit in a better tier than
+/// the one chosen, that is taken.
+pub trait TierPolicy: Send + Sync {
+    /// A number below `unit.tiers`; larger ones count as the last.
+    fn tier(&self, unit: &UnitUse<'_>) -> usize;
+}
+
+/// The cheapest tier first, the best one for units that were used that often, here and in earlier processes together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HotAfter {
+    /// How often.
+    pub uses: u64,
+}
+
+impl Default for HotAfter {
+    /// 16 uses.
+    fn default() -> HotAfter {
+        HotAfter { uses: 16 }
+    }
+}
+
+impl TierPolicy for HotAfter {
+    fn tier(&self, unit: &UnitUse<'_>) -> usize {
+        let uses = unit.requests.saturating_add(unit.earlier_uses);
+        if uses >= self.uses { unit.tiers - 1 } else { 0 }
+    }
+}
+
+/// What earlier processes knew about units, by the digest of their keys.
+pub trait Hints: Send + Sync {
+    /// How much the unit was used; what is used more is precompiled first.
+    fn uses(&self, unit: &Fingerprint) -> u64;
+
+    /// The unit was asked for, and found in memory or in the store.
+    fn hit(&self, unit: &Fingerprint);
+
+    /// The unit was compiled.
+    fn compiled(&self, unit: &Fingerprint, compile_ns: u64, size_bytes: u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cheap_tier_comes_first_and_the_best_for_hot_units() {
+        let unit = |requests, earlier_uses, tiers| UnitUse {
+            name: "f",
+            digest: Fingerprint::of("unit").finish(),
+            requests,
+            earlier_uses,
+            current: None,
+            tiers,
+        };
+        let policy = HotAfter { uses: 3 };
+        assert_eq!(policy.tier(&unit(1, 0, 2)), 0);
+        assert_eq!(policy.tier(&unit(3, 0, 2)), 1);
+        assert_eq!(policy.tier(&unit(1, 2, 3)), 2);
+        assert_eq!(policy.tier(&unit(u64::MAX, u64::MAX, 1)), 0);
+    }
+}
