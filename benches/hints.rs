@@ -43,8 +43,8 @@ fn main() {
         })
     });
     print_row("is_hot", "ns", None, rounds, || each(|| hints.is_hot(next())));
-    print_row("record_hit, already pending", "ns", None, rounds, || each(|| hints.record_hit(next())));
-    print_row("record_compile, already pending", "ns", None, rounds, || {
+    print_row("record_hit", "ns", None, rounds, || each(|| hints.record_hit(next())));
+    print_row("record_compile", "ns", None, rounds, || {
         each(|| hints.record_compile(next(), 1, Duration::from_nanos(1)))
     });
     print_row("get, found, with uses pending", "ns", Some(200.0), rounds, || each(|| hints.get(next())));

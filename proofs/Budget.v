@@ -76,3 +76,17 @@ Proof.
     { apply N.ltb_ge. unfold held_entries, counted in *. pose proof (sum_unleased_le one (order st)). lia. }
     destruct (evict _ _ _) as [kept out]; simpl. repeat split; try tauto; lia.
 Qed.
+
+(** ** Sixty-four bits are enough
+
+    Numbers here are unbounded, those of the Rust are [u64]. A cache's budget is at most its heap's limit, and that is below 2^63. What a call asks
+    for is compared with the budget before anything is added to it, so that no sum the Rust forms can wrap. *)
+
+Lemma held_is_charged st : held_bytes (order st) (retired st) (vacancies st) <= charged st.
+Proof. unfold held_bytes, charged. pose proof (sum_unleased_le size (order st)). lia. Qed.
+
+Theorem sums_fit_64_bits st bytes : fits st -> budget st < 2 ^ 63 -> bytes <= budget st ->
+  bytes + charged st < 2 ^ 64 /\ bytes + held_bytes (order st) (retired st) (vacancies st) < 2 ^ 64.
+Proof.
+  intros [F _] L B. pose proof (held_is_charged st). change (2 ^ 64) with (2 ^ 63 + 2 ^ 63). lia.
+Qed.

@@ -10,11 +10,13 @@ Print Assumptions Victims.victims_are_enough.
 Print Assumptions Victims.victims_are_the_shortest_prefix.
 Print Assumptions Victims.room_takes_the_shortest_prefix.
 Print Assumptions Victims.room_is_refused_only_if_nothing_helps.
+Print Assumptions Victims.collecting_makes_no_room.
 
 (** The budget. *)
 Print Assumptions Budget.budget_kept.
 Print Assumptions Budget.budget_kept_on_every_trace.
 Print Assumptions Budget.shrink_is_refused_iff_held.
+Print Assumptions Budget.sums_fit_64_bits.
 
 (** Refusals. *)
 Print Assumptions Refused.refused_changes_nothing.

@@ -16,8 +16,18 @@ if [ "${1:-}" = --stand-in ]; then
 fi
 report=${1:-report.md}
 readonly SECONDS_AT_MOST=300
+# Kernels come with their module. Loaded at its first use instead, one may wait for the others that run.
+export CUDA_MODULE_LOADING=EAGER
 
-suites=(contract handles cache model faults)
+# What the programs need of the C library is known since they were built.
+needed=$(cat "$here/glibc")
+found=$(getconf GNU_LIBC_VERSION 2>/dev/null | cut -d' ' -f2)
+if [ -n "$found" ] && [ "$(printf '%s\n' "$needed" "$found" | sort -V | tail -1)" != "$found" ]; then
+    echo "these programs need glibc $needed, and this machine has $found: build the folder on an older system" >&2
+    exit 1
+fi
+
+suites=(contract interop handles cache model faults)
 if [ "$HAPAX_CUDA" = stand-in ]; then
     title='# hapax over the driver stand-in: no card was there, and no figure below means anything'
     suites+=(late left_behind backend probe)

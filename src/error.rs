@@ -163,7 +163,7 @@ pub enum Error {
     /// What is leased, reserved or retired leaves no room. Nothing was evicted.
     #[error(
         "no room: {need_bytes} bytes needed, but at least {held_bytes} of the budget of {budget_bytes} are leased, retired or reserved; \
-         drop leases, or collect_retired()"
+         drop leases, or give up reservations"
     )]
     NoRoom {
         /// Bytes that the value is charged.
@@ -174,7 +174,7 @@ pub enum Error {
         budget_bytes: u64,
     },
     /// What is leased, reserved or retired leaves no entry free under `max_entries`. Nothing was evicted.
-    #[error("no room: all {max_entries} entries are leased, retired or reserved; drop leases, or collect_retired()")]
+    #[error("no room: all {max_entries} entries are leased, retired or reserved; drop leases, or give up reservations")]
     NoEntry {
         /// The cache's bound on entries.
         max_entries: usize,

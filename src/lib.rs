@@ -4,6 +4,8 @@
 //! - [`VramCache`]: a concurrent cache of handles under a byte budget that is never exceeded. Eviction hands
 //!   the handles back; leases keep entries while kernels use them.
 //! - [`Heap`]: suballocated device memory with a limit and a ledger, over any [`Device`].
+//! - `CodeStore`, with the feature `persist`: compiled code that outlives the process, safe under crashes, many processes and
+//!   bad bytes.
 //!
 //! ```
 //! use hapax::{Heap, HeapOptions, Lookup, VramCache};
@@ -41,18 +43,24 @@ mod hints;
 pub mod linear;
 #[cfg(feature = "nvrtc")]
 pub mod nvrtc;
+#[cfg(feature = "persist")] // the cache and the heap report nothing yet
+mod observe;
 #[cfg(feature = "persist")]
 mod persist;
 mod stats;
 mod suballoc;
 mod sync;
+#[cfg(feature = "persist")]
+mod warm;
 
 pub use crate::cache::evictions::Evictions;
 pub use crate::cache::lease::{Lease, OwnedLease};
+pub use crate::cache::options::CacheOptions;
 pub use crate::cache::policy::Policy;
 pub use crate::cache::resident::Resident;
+pub use crate::cache::trace::TraceWriter;
 pub use crate::cache::vacancy::{Filled, Lookup, Reservation, TryLookup, Vacancy};
-pub use crate::cache::{Cache, CacheOptions, Peek, Removed, SnapshotEntry, VramCache};
+pub use crate::cache::{Cache, Peek, Removed, SnapshotEntry, VramCache};
 #[cfg(feature = "persist")]
 pub use crate::code::{CodeError, CodeMode, CodeStats, CodeStore, Compiled, Difference, Missing, Source, Unit};
 #[cfg(feature = "cuda")]
@@ -89,6 +97,8 @@ pub use crate::hints::HintStore;
 #[cfg(feature = "persist")]
 pub use crate::hints::options::HintOptions;
 #[cfg(feature = "persist")]
+pub use crate::hints::records::{HintRecord, HintRecords};
+#[cfg(feature = "persist")]
 pub use crate::hints::report::{Hint, HintStats, RankedHint};
 #[cfg(feature = "persist")]
 pub use crate::persist::envelope::{Damage, Key, Kind, Meta};
@@ -96,6 +106,8 @@ pub use crate::persist::envelope::{Damage, Key, Kind, Meta};
 pub use crate::persist::envelope::{Envelope, decode, encode};
 #[cfg(feature = "persist")]
 pub use crate::persist::fingerprint::{Fingerprint, FingerprintBuilder};
+#[cfg(all(feature = "persist", feature = "testing"))]
+pub use crate::persist::store::crash::{CrashDisk, PowerLoss};
 #[cfg(feature = "persist")]
 pub use crate::persist::store::directory::DirectoryStore;
 #[cfg(feature = "persist")]
@@ -110,6 +122,10 @@ pub use crate::persist::store::directory::root::Surroundings;
 pub use crate::persist::store::directory::segment::read_any_file;
 #[cfg(all(feature = "persist", feature = "testing"))]
 pub use crate::persist::store::disk::{Disk, DiskFile};
+#[cfg(all(feature = "persist", feature = "testing"))]
+pub use crate::persist::store::fault::{DiskFault, DiskFaults, FaultDisk};
+#[cfg(feature = "persist")]
+pub use crate::persist::store::layered::LayeredStore;
 #[cfg(feature = "persist")]
 pub use crate::persist::store::memory::{MemoryJournal, MemoryStore};
 #[cfg(feature = "persist")]
@@ -118,6 +134,8 @@ pub use crate::persist::store::{
     StoredEntry,
 };
 pub use crate::stats::{CacheStats, FillTimes, LeakReport, LeakedBlock, Ledger};
+#[cfg(feature = "persist")]
+pub use crate::warm::{Refilled, Refilling, WarmEntry, WarmSet};
 /// The cudarc that hapax takes CUDA's types from, for those who use both.
 #[cfg(feature = "cuda")]
 pub use cudarc;

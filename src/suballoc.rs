@@ -178,6 +178,16 @@ mod tests {
         arena.validate();
     }
 
+    /// Tests lean on it, so it must not say yes to everything.
+    #[test]
+    #[should_panic(expected = "free spans touch")]
+    fn validation_notices_neighbours_that_have_not_merged() {
+        let mut arena = arena(10);
+        arena.list(10, 5);
+        arena.free_bytes += 5;
+        arena.validate();
+    }
+
     /// Against a bitmap: live spans never overlap, and a refusal means that no run of free units fits.
     #[test]
     fn random_steps_equal_a_bitmap() {

@@ -84,6 +84,14 @@ mod imp {
         }
     }
 
+    // parking_lot's has it, too.
+    #[cfg(feature = "persist")]
+    impl<T: Default> Default for Mutex<T> {
+        fn default() -> Self {
+            Mutex::new(T::default())
+        }
+    }
+
     pub(crate) struct Condvar(loom::sync::Condvar);
 
     impl Condvar {

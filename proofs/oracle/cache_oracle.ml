@@ -176,7 +176,7 @@ let starts =
                   OInsert (2, 1, 20); OLookup 8; OReserve (8, 2); OCommit (8, 1, 10); OSetBudget 2 ] };
     { name = "few entries"; budget = 8; most = 3;
       setup = [ OInsert (0, 0, 10); OInsert (1, 4, 10); OInsert (2, 0, 30); OGet 1 ];
-      choices = [ OInsert (3, 0, 10); OInsert (3, 5, 10); OInsert (0, 4, 10); OGet 0; OGet 2; ORelease 0; ORelease 1; ORetire 1; OCollect;
+      choices = [ OInsert (3, 0, 10); OInsert (3, 5, 10); OInsert (5, 4, 10); OInsert (0, 4, 10); OGet 0; OGet 2; ORelease 0; ORelease 1; ORetire 1; OCollect;
                   OLookup 4; OReserve (4, 0); OReserve (4, 5); OCommit (4, 0, 10); OClose 4; OMoreRoom 4; OSetBudget 3 ] };
     { name = "several costs"; budget = 12; most = any;
       setup = [ OInsert (0, 2, 8); OInsert (1, 2, 200); OInsert (2, 4, 16); OInsert (3, 1, 1000); OInsert (4, 3, 1); OGet 0; ORelease 0; OGet 4;

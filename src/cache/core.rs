@@ -121,20 +121,26 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     }
 
     /// Runs `K::eq`, the only code of the user's that runs here, before anything changes.
+    #[inline]
     pub(crate) fn find<Q: ?Sized + Eq>(&self, hash: u32, key: &Q) -> Place
     where
         K: Borrow<Q>,
     {
-        match self.table.find(expand(hash), |&slot| self.slots.key(slot).borrow() == key) {
+        let mut resident = false;
+        let found = self.table.find(expand(hash), |&slot| {
+            let held = self.slots.get(slot);
+            resident = matches!(held, Slot::Resident { .. });
+            held.key().borrow() == key
+        });
+        match found {
             None => Place::Absent,
-            Some(&slot) => match self.slots.get(slot) {
-                Slot::Resident { .. } => Place::Resident(slot),
-                _ => Place::Vacant(slot),
-            },
+            Some(&slot) if resident => Place::Resident(slot),
+            Some(&slot) => Place::Vacant(slot),
         }
     }
 
     /// Leases a resident entry, as its most recent use. Its view, and whether a write may be pending.
+    #[inline]
     pub(crate) fn hit(&mut self, slot: u32, count: &Count, stream: StreamSet) -> (S::View, bool) {
         self.counters.hits += 1;
         self.used_again(slot, count);
@@ -147,19 +153,25 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         lent
     }
 
+    #[inline]
     fn used_again(&mut self, slot: u32, count: &Count) {
         if count.is_flagged(PASSED) {
-            self.leave_passed(slot, count);
-            self.policy.readmit(slot);
+            self.used_though_passed(slot, count);
         } else {
             self.policy.touch(slot);
         }
     }
 
+    #[cold]
+    fn used_though_passed(&mut self, slot: u32, count: &Count) {
+        self.leave_passed(slot, count);
+        self.policy.readmit(slot);
+    }
+
     /// Opens the vacancy of an absent key.
     pub(crate) fn open(&mut self, hash: u32, key: K, counts: &Counts) -> u32 {
         self.counters.misses += 1;
-        self.add(hash, Slot::Vacant { hash, key }, counts)
+        self.add(hash, Slot::vacant(hash, key), counts)
     }
 
     /// Closes a vacancy that was not filled.
@@ -194,7 +206,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     ) -> (S::View, bool) {
         self.unreserve(reserved_bytes);
         self.slots.change(slot, |held| match held {
-            Slot::Vacant { hash, key } => Slot::Resident { hash, cost: Cost::new(cost_ns), key, value },
+            Slot::Vacant { hash, key, .. } => Slot::Resident { hash, cost: Cost::new(cost_ns), key, value },
             _ => unreachable!("a vacancy stays until its holder commits"),
         });
         self.admitted(slot, cost_ns);
@@ -255,7 +267,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         self.resident.sub(sum);
         self.retired.add(sum);
         self.slots.change(slot, |held| match held {
-            Slot::Resident { key, value, .. } => Slot::Retired { queued: false, key, value },
+            Slot::Resident { key, value, .. } => Slot::retired(key, value),
             _ => unreachable!("only resident entries are retired"),
         });
     }
@@ -345,7 +357,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     pub(crate) fn cost_ns(&self, slot: u32) -> u64 {
         match self.slots.get(slot) {
             Slot::Resident { cost, .. } => cost.ns(),
-            _ => unreachable!("only resident entries have a cost"),
+            _ => 0, // retired: nobody will ask what to evict
         }
     }
 
@@ -414,7 +426,13 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
 
     /// Removes an entry that is in no queue any more.
     fn take(&mut self, slot: u32) -> (K, S) {
-        self.resident.sub(self.sum_of(slot));
+        self.take_charged(slot, self.sum_of(slot))
+    }
+
+    /// As `take`, with the entry's charge at hand.
+    #[inline]
+    fn take_charged(&mut self, slot: u32, sum: Sum) -> (K, S) {
+        self.resident.sub(sum);
         self.forget_key(slot);
         match self.slots.take(slot) {
             Slot::Resident { key, value, .. } => (key, value),

@@ -29,6 +29,7 @@ pub(crate) struct Count {
 
 impl Count {
     /// One lease more. Under the lock.
+    #[inline]
     pub(crate) fn take(&self) {
         let taken = self.taken.load(Ordering::Relaxed);
         assert!(self.leases(taken) < MOST, "{MOST} leases of one entry: they are being forgotten");
@@ -48,6 +49,7 @@ impl Count {
     }
 
     /// One lease less. `true`: the entry is flagged, so the index must hear of it.
+    #[inline]
     pub(crate) fn release(&self) -> bool {
         let order = if planted(Bug::RelaxedRelease) { Ordering::Relaxed } else { Ordering::Release };
         self.released.fetch_add(ONE, order) & FLAGS != 0
@@ -55,6 +57,7 @@ impl Count {
 
     /// Under the lock. If not leased, all that its leases did happened before: the load reads from the
     /// last release, and each release but the first continues the release sequence of those before it.
+    #[inline]
     pub(crate) fn is_leased(&self) -> bool {
         !planted(Bug::IgnoredLease) && self.leases(self.taken.load(Ordering::Relaxed)) != 0
     }
@@ -84,10 +87,12 @@ impl Count {
     }
 
     /// Under the lock.
+    #[inline]
     pub(crate) fn is_flagged(&self, flag: u32) -> bool {
         self.released.load(Ordering::Relaxed) & flag != 0
     }
 
+    #[inline]
     fn leases(&self, taken: u32) -> u32 {
         taken.wrapping_sub(self.released.load(Ordering::Acquire) & !FLAGS) / ONE
     }
@@ -104,18 +109,28 @@ impl Counts {
     }
 
     /// Makes the count of a new slot. Under the lock.
+    #[inline]
     pub(crate) fn grow(&self, slot: u32) {
         let (chunk, _) = place(slot);
+        if self.0[chunk].get().is_none() {
+            self.add_chunk(chunk);
+        }
+    }
+
+    #[cold]
+    fn add_chunk(&self, chunk: usize) {
         let new = |_| Count { taken: AtomicU32::new(0), released: AtomicU32::new(0) };
         self.0[chunk].get_or_init(|| (0..1u32 << (FIRST + chunk as u32)).map(new).collect());
     }
 
+    #[inline]
     pub(crate) fn at(&self, slot: u32) -> &Count {
         let (chunk, offset) = place(slot);
         &self.0[chunk].get().expect("every slot in use has a count")[offset]
     }
 }
 
+#[inline]
 fn place(slot: u32) -> (usize, usize) {
     let shifted = u64::from(slot) + (1 << FIRST);
     let chunk = 63 - shifted.leading_zeros() - FIRST;

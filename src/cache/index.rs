@@ -80,6 +80,7 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
     }
 
     /// A lease if the key is resident. Waits for nothing.
+    #[inline]
     pub(crate) fn get<Q>(&self, key: &Q, stream: StreamSet) -> Option<Hit<'_, S::View>>
     where
         K: Borrow<Q>,
@@ -145,6 +146,7 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
     }
 
     /// As `release`, with the slot's count at hand.
+    #[inline]
     pub(crate) fn release_counted(&self, slot: u32, count: &Count) {
         if count.release() {
             self.released(slot);
@@ -302,6 +304,12 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
         }
     }
 
+    /// The charge and cost of a leased slot. An entry that was retired meanwhile has no cost any more.
+    pub(crate) fn weight(&self, slot: u32) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.core.charge_bytes(slot), state.core.cost_ns(slot))
+    }
+
     /// Whether a held lease is of `key`.
     pub(crate) fn is_key<Q>(&self, slot: u32, key: &Q) -> bool
     where
@@ -332,6 +340,14 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
         }
     }
 
+    /// What the budget leaves now. O(1).
+    #[cfg(feature = "persist")]
+    pub(crate) fn room_bytes(&self) -> u64 {
+        let state = self.state.lock();
+        let (resident, retired, reserved) = state.core.sums();
+        state.core.budget_bytes() - (resident.bytes + retired.bytes + reserved.bytes)
+    }
+
     /// Reads or changes what a leased slot holds.
     pub(crate) fn with_value<R>(&self, slot: u32, change: impl FnOnce(&mut S) -> R) -> R {
         change(self.state.lock().core.value_mut(slot))
@@ -345,6 +361,7 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
         self.state.lock().core.validate(&self.counts);
     }
 
+    #[inline]
     fn hit(&self, mut state: MutexGuard<'_, State<K, S, P>>, slot: u32, stream: StreamSet) -> Hit<'_, S::View> {
         let count = self.counts.at(slot);
         let (view, write_pending) = state.core.hit(slot, count, stream);

@@ -13,10 +13,12 @@ pub(crate) mod flight;
 pub(crate) mod index;
 pub(crate) mod lease;
 pub(crate) mod module;
+pub(crate) mod options;
 pub(crate) mod planted;
 pub(crate) mod policy;
 pub(crate) mod resident;
 pub(crate) mod slot;
+pub(crate) mod trace;
 pub(crate) mod vacancy;
 
 #[cfg(all(test, hapax_loom))]
@@ -26,9 +28,10 @@ use crate::cache::evictions::Evictions;
 use crate::cache::flight::Patience;
 use crate::cache::index::{Found, Hit, Index, Take};
 use crate::cache::lease::Lease;
-use crate::cache::policy::Policy;
+use crate::cache::options::CacheOptions;
 use crate::cache::resident::{Resident, Spans};
 use crate::cache::slot::Stored;
+use crate::cache::trace::TraceWriter;
 use crate::cache::vacancy::{Filled, Lookup, TryLookup, Vacancy};
 use crate::device::stream::Stream;
 use crate::error::{Error, Returned};
@@ -40,6 +43,7 @@ use crate::sync::Mutex;
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::Hash;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,7 +54,7 @@ pub type VramCache<K, T> = Cache<K, DevBox<T>>;
 ///
 /// - `resident + retired + reserved <= budget_bytes` holds whenever the lock is free: room is made before
 ///   anything is admitted, and a refused call changes nothing.
-/// - Eviction returns the handles ([`Evictions`]), exactly in the order of the cache's [`Policy`]: least recently used
+/// - Eviction returns the handles ([`Evictions`]), exactly in the order of the cache's [`Policy`](crate::Policy): least recently used
 ///   first, if no other is asked for; recency is the last lookup, insert or commit. Leased entries are never evicted.
 /// - Each handle goes in once and comes out once.
 ///
@@ -79,41 +83,7 @@ pub struct Cache<K: Hash + Eq, V: Resident> {
     heap: Heap,
     index: Index<K, V::Raw>,
     fills: Mutex<FillHistogram>,
-}
-
-/// Settings of a [`Cache`].
-///
-/// ```
-/// use hapax::CacheOptions;
-///
-/// let options = CacheOptions::new(256 << 20).max_entries(10_000);
-/// # let _ = options;
-/// ```
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct CacheOptions {
-    budget_bytes: u64,
-    max_entries: usize,
-    policy: Policy,
-}
-
-impl CacheOptions {
-    /// At most `budget_bytes`, counted as the heap charges them, any number of entries, and [`Policy::Lru`].
-    pub fn new(budget_bytes: u64) -> Self {
-        CacheOptions { budget_bytes, max_entries: usize::MAX, policy: Policy::Lru }
-    }
-
-    /// At most so many entries beside the byte budget: resident, retired and reserved together.
-    pub fn max_entries(mut self, entries: usize) -> Self {
-        self.max_entries = entries;
-        self
-    }
-
-    /// What is evicted first.
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = policy;
-        self
-    }
+    trace: Option<TraceWriter>,
 }
 
 /// One resident entry in a [`snapshot`](Cache::snapshot).
@@ -168,7 +138,7 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
     /// # Errors
     /// [`Error::BadOption`]: a budget of 0 or above the heap's limit, or no entries at all.
     pub fn with_options(heap: &Heap, options: CacheOptions) -> Result<Self, Error> {
-        let CacheOptions { budget_bytes, max_entries, policy } = options;
+        let CacheOptions { budget_bytes, max_entries, policy, trace } = options;
         check_budget(heap, budget_bytes)?;
         if max_entries == 0 {
             return Err(Error::BadOption("max_entries of 0; a cache holds one entry at least".to_owned()));
@@ -177,6 +147,7 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
             index: Index::new(policy.into(), budget_bytes, max_entries, heap.granule_bytes()),
             heap: heap.clone(),
             fills: Mutex::new(FillHistogram::new()),
+            trace,
         })
     }
 
@@ -187,19 +158,21 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
 
     /// The entry of `key`, leased for `stream`, if it is resident. Waits for no filler.
     ///
-    /// O(1). No driver call, unless another stream's write to the entry is still pending: then `stream`
-    /// is made to wait for it.
+    /// O(1). The driver is asked whether `stream` is being captured, which touches no device (on the host it is not asked). No other
+    /// driver call, unless another stream's write to the entry is still pending: then `stream` is made to wait for it.
     ///
     /// # Errors
     /// [`Error::WrongDevice`], [`Error::DeviceLost`] or [`Error::Device`].
+    #[inline]
     pub fn get<'c, Q>(&'c self, key: &Q, stream: &'c Stream) -> Result<Option<Lease<'c, K, V>>, Error>
     where
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq,
     {
         stream.check(self.heap.device())?;
+        let number = self.trace_number(key);
         match self.index.get(key, stream.note()) {
-            Some(hit) => self.lend(hit, stream).map(Some),
+            Some(hit) => self.lend(hit, stream, number).map(Some),
             None => Ok(None),
         }
     }
@@ -336,8 +309,13 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
             heap = Some(share); // goes on to what is evicted
             raw
         };
+        let number = self.trace_number(&key);
         match (self.index.insert(key, charge, cost_ns, take_apart), whole, heap) {
-            (Ok(removed), _, Some(heap)) => Ok(Evictions::new(heap, removed)),
+            (Ok(removed), _, Some(heap)) => {
+                let evicted = Evictions::new(heap, removed); // before the user's writer runs, which may panic
+                self.trace_fill(number, charge, cost_ns);
+                Ok(evicted)
+            }
             (Err((key, error)), Some(value), _) => Err(Returned::new((key, value.into_inner()), error)),
             _ => unreachable!("a value is either taken or refused"),
         }
@@ -449,23 +427,47 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
         self.fills.lock().record(fill_ns);
     }
 
+    /// What a trace calls the key: found before anything is taken, since it runs `K::hash`.
+    #[inline]
+    fn trace_number<Q: ?Sized + Hash>(&self, key: &Q) -> Option<NonZeroU64> {
+        self.trace.as_ref().map(|_| TraceWriter::number(key))
+    }
+
+    /// A line for a leased slot. The lock is taken once more, for the entry's figures, and let go before anything is
+    /// written.
+    #[cold]
+    fn trace_hit(&self, number: NonZeroU64, slot: u32) {
+        let (charge_bytes, cost_ns) = self.index.weight(slot);
+        self.trace_fill(Some(number), charge_bytes, cost_ns);
+    }
+
+    /// A line for an entry put in.
+    pub(crate) fn trace_fill(&self, number: Option<NonZeroU64>, charge_bytes: u64, cost_ns: u64) {
+        if let (Some(trace), Some(number)) = (&self.trace, number) {
+            trace.record(number, charge_bytes, cost_ns);
+        }
+    }
+
     fn find<'c, Q>(&'c self, key: &Q, stream: &'c Stream, patience: Patience) -> Result<TryLookup<'c, K, V>, Error>
     where
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
         stream.check(self.heap.device())?;
+        let number = self.trace_number(key);
         match self.index.lookup(key, stream.note(), patience)? {
-            Found::Hit(hit) => self.lend(hit, stream).map(TryLookup::Hit),
-            Found::Miss(slot) => Ok(TryLookup::Miss(Vacancy::new(self, stream, slot))),
+            Found::Hit(hit) => self.lend(hit, stream, number).map(TryLookup::Hit),
+            Found::Miss(slot) => Ok(TryLookup::Miss(Vacancy::new(self, stream, slot, number))),
             Found::Busy => Ok(TryLookup::Busy),
         }
     }
 
+    #[inline]
     fn lend<'c>(
         &'c self,
         hit: Hit<'c, <V::Raw as Stored>::View>,
         stream: &'c Stream,
+        number: Option<NonZeroU64>,
     ) -> Result<Lease<'c, K, V>, Error> {
         let write_pending = hit.write_pending;
         let slot = hit.slot;
@@ -473,10 +475,14 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
         if write_pending {
             self.order_after_writes(slot, stream)?;
         }
+        if let Some(number) = number {
+            self.trace_hit(number, slot);
+        }
         Ok(lease)
     }
 
     /// Orders `stream` behind the pending writes of a leased slot; the driver calls are made without the lock.
+    #[cold]
     fn order_after_writes(&self, slot: u32, stream: &Stream) -> Result<(), Error> {
         let mut spans = Spans::new();
         self.index.with_value(slot, |raw| V::pending_spans(raw, &mut spans));

@@ -2,6 +2,8 @@
 
 use crate::device::stream::StreamSet;
 
+use std::mem::MaybeUninit;
+
 const NIL: u32 = u32::MAX;
 
 /// What a slot holds of a resident: compact, without its heap.
@@ -15,51 +17,59 @@ pub trait Stored: Send {
     fn lend(&mut self, stream: StreamSet) -> bool;
 }
 
+/// Laid out by hand, so that the key stands at one place whatever the slot is, and a lookup need not ask.
+#[repr(u8)]
 pub(crate) enum Slot<K, S> {
     Free {
         next: u32,
     },
     /// Being filled: the key is taken, nothing is resident.
     Vacant {
+        _cost: Cost,
         hash: u32,
+        _value: MaybeUninit<S>,
         key: K,
     },
     Resident {
-        hash: u32,
         cost: Cost,
-        key: K,
+        hash: u32,
         value: S,
+        key: K,
     },
     /// No key leads to it any more; it waits for its last lease, then (`queued`) for its collection.
     Retired {
         queued: bool,
-        key: K,
+        _hash: u32,
         value: S,
+        key: K,
     },
 }
 
 /// Chunks of equal size, so that growing copies nothing and takes no long lock.
 pub(crate) struct Slots<K, S> {
-    chunks: Vec<Vec<Slot<K, S>>>,
+    chunks: Vec<Box<[Slot<K, S>; CHUNK]>>,
     free: u32,
     made: u32,
 }
 
-const CHUNK: usize = 4096;
+const CHUNK: usize = 1024;
 
 impl<K, S> Slots<K, S> {
     pub(crate) fn new() -> Self {
         Slots { chunks: Vec::new(), free: NIL, made: 0 }
     }
 
+    #[inline]
     pub(crate) fn get(&self, slot: u32) -> &Slot<K, S> {
         &self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, slot: u32) -> &mut Slot<K, S> {
         &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
     }
 
+    #[inline]
     pub(crate) fn add(&mut self, content: Slot<K, S>) -> u32 {
         if self.free != NIL {
             let slot = self.free;
@@ -70,20 +80,23 @@ impl<K, S> Slots<K, S> {
         }
         let slot = self.made;
         assert!(slot < NIL, "a cache holds fewer than 2^32 entries");
-        match self.chunks.last_mut() {
-            Some(chunk) if chunk.len() < CHUNK => chunk.push(content),
-            last => {
-                // The first chunk grows as it fills, so that a small cache stays small.
-                let mut chunk = Vec::with_capacity(if last.is_some() { CHUNK } else { 0 });
-                chunk.push(content);
-                self.chunks.push(chunk);
-            }
+        if slot as usize % CHUNK == 0 {
+            self.add_chunk();
         }
         self.made += 1;
+        *self.get_mut(slot) = content;
         slot
     }
 
+    #[cold]
+    fn add_chunk(&mut self) {
+        let chunk: Box<[Slot<K, S>]> = (0..CHUNK).map(|_| Slot::Free { next: NIL }).collect();
+        let Ok(chunk) = chunk.try_into() else { unreachable!("it has the length of a chunk") };
+        self.chunks.push(chunk);
+    }
+
     /// Empties a slot and returns what it held.
+    #[inline]
     pub(crate) fn take(&mut self, slot: u32) -> Slot<K, S> {
         let next = self.free;
         self.free = slot;
@@ -98,10 +111,11 @@ impl<K, S> Slots<K, S> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Slot<K, S>)> {
-        (0..).zip(self.chunks.iter().flatten())
+        (0..self.made).zip(self.chunks.iter().flat_map(|chunk| chunk.iter()))
     }
 
     /// The hash that the table knows the slot's key by.
+    #[inline]
     pub(crate) fn hash(&self, slot: u32) -> u64 {
         match self.get(slot) {
             Slot::Vacant { hash, .. } | Slot::Resident { hash, .. } => expand(*hash),
@@ -109,14 +123,13 @@ impl<K, S> Slots<K, S> {
         }
     }
 
+    #[inline]
     pub(crate) fn key(&self, slot: u32) -> &K {
-        match self.get(slot) {
-            Slot::Vacant { key, .. } | Slot::Resident { key, .. } | Slot::Retired { key, .. } => key,
-            Slot::Free { .. } => unreachable!("a free slot has no key"),
-        }
+        self.get(slot).key()
     }
 
     /// The value of a resident or retired entry.
+    #[inline]
     pub(crate) fn value(&self, slot: u32) -> &S {
         match self.get(slot) {
             Slot::Resident { value, .. } | Slot::Retired { value, .. } => value,
@@ -124,11 +137,30 @@ impl<K, S> Slots<K, S> {
         }
     }
 
+    #[inline]
     pub(crate) fn value_mut(&mut self, slot: u32) -> &mut S {
         match self.get_mut(slot) {
             Slot::Resident { value, .. } | Slot::Retired { value, .. } => value,
             Slot::Free { .. } | Slot::Vacant { .. } => unreachable!("nothing is stored there"),
         }
+    }
+}
+
+impl<K, S> Slot<K, S> {
+    pub(crate) fn vacant(hash: u32, key: K) -> Self {
+        Slot::Vacant { _cost: Cost::new(0), hash, _value: MaybeUninit::uninit(), key }
+    }
+
+    #[inline]
+    pub(crate) fn key(&self) -> &K {
+        match self {
+            Slot::Vacant { key, .. } | Slot::Resident { key, .. } | Slot::Retired { key, .. } => key,
+            Slot::Free { .. } => unreachable!("a free slot has no key"),
+        }
+    }
+
+    pub(crate) fn retired(key: K, value: S) -> Self {
+        Slot::Retired { queued: false, _hash: 0, value, key }
     }
 }
 
@@ -165,8 +197,8 @@ mod tests {
     #[test]
     fn freed_slots_are_used_again_and_keep_what_they_are_given() {
         let mut slots: Slots<&str, u8> = Slots::new();
-        let a = slots.add(Slot::Vacant { hash: 1, key: "a" });
-        let b = slots.add(Slot::Vacant { hash: 2, key: "b" });
+        let a = slots.add(Slot::vacant(1, "a"));
+        let b = slots.add(Slot::vacant(2, "b"));
         assert!(matches!(slots.take(a), Slot::Vacant { key: "a", .. }));
         assert_eq!(slots.add(Slot::Resident { hash: 3, cost: Cost::new(0), key: "c", value: 9 }), a);
         assert_eq!((*slots.key(b), *slots.value(a)), ("b", 9));

@@ -4,6 +4,7 @@ use crate::cache::Cache;
 use crate::cache::evictions::Evictions;
 use crate::cache::lease::Lease;
 use crate::cache::resident::Resident;
+use crate::cache::slot::Stored;
 use crate::device::stream::Stream;
 use crate::error::{Error, Returned};
 use crate::handle::DevBox;
@@ -13,6 +14,7 @@ use crate::heap::block::Freed;
 use crate::heap::data::DeviceData;
 use std::fmt;
 use std::hash::Hash;
+use std::num::NonZeroU64;
 use std::time::Instant;
 
 /// What [`Cache::lookup`] found.
@@ -71,6 +73,8 @@ struct Hold<'c, K: Hash + Eq, V: Resident> {
     reserved: Option<u64>,
     opened: Instant,
     cost_ns: Option<u64>,
+    /// The key's in the cache's trace, if it writes one.
+    traced: Option<NonZeroU64>,
     _bound: OneThread,
 }
 
@@ -78,9 +82,9 @@ struct Hold<'c, K: Hash + Eq, V: Resident> {
 struct OneThread([*const (); 0]);
 
 impl<'c, K: Hash + Eq, V: Resident> Vacancy<'c, K, V> {
-    pub(crate) fn new(cache: &'c Cache<K, V>, stream: &'c Stream, slot: u32) -> Self {
+    pub(crate) fn new(cache: &'c Cache<K, V>, stream: &'c Stream, slot: u32, traced: Option<NonZeroU64>) -> Self {
         let (opened, _bound) = (Instant::now(), OneThread([]));
-        Vacancy { hold: Hold { cache, stream, slot, reserved: None, opened, cost_ns: None, _bound } }
+        Vacancy { hold: Hold { cache, stream, slot, reserved: None, opened, cost_ns: None, traced, _bound } }
     }
 
     /// What the value costs to make again; measured from the miss to the commit if not given. `peek` and `snapshot` tell it.
@@ -244,8 +248,14 @@ impl<K: Hash + Eq, V: Resident> Reservation<'_, K, V> {
 
     /// Frees what left, and waits for the streams that still use it, so that it does not stand beside the new value.
     pub(crate) fn free_and_wait(&self, evicted: Evictions<K, V>) -> Result<(), Error> {
+        let heap = self.heap();
+        let freeing_bytes = heap.ledger().freeing_bytes;
         if let Freed::WhenStreamsPass { .. } = evicted.free_all()? {
-            self.hold.cache.heap().settle()?;
+            match heap.settle() {
+                // What another's captured stream used waits for the end of the capture; what left here is free.
+                Err(Error::StreamCapturing) if heap.ledger().freeing_bytes <= freeing_bytes => {}
+                settled => settled.map(drop)?,
+            }
         }
         Ok(())
     }
@@ -257,10 +267,13 @@ impl<'c, K: Hash + Eq, V: Resident> Hold<'c, K, V> {
         let elapsed_ns = self.opened.elapsed().as_nanos().try_into().unwrap_or(u64::MAX);
         let cost_ns = self.cost_ns.unwrap_or(elapsed_ns);
         self.reserved = None;
+        let (traced, charge_bytes) = (self.traced, raw.charge_bytes(cache.heap().granule_bytes()));
         let hit = cache.index().commit(self.slot, raw, reserved_bytes, cost_ns, stream.note());
         std::mem::forget(self); // the vacancy is filled; nothing else is owned
         cache.record_fill(elapsed_ns);
-        Lease::new(cache, stream, hit)
+        let lease = Lease::new(cache, stream, hit);
+        cache.trace_fill(traced, charge_bytes, cost_ns);
+        lease
     }
 }
 

@@ -4,6 +4,7 @@
 mod flight;
 
 use crate::code::flight::{Flights, Turn};
+use crate::observe::{self, event, span};
 use crate::persist::envelope::{Key, Kind, Meta};
 use crate::persist::fingerprint::Fingerprint;
 use crate::persist::store::directory::DirectoryStore;
@@ -93,6 +94,7 @@ struct Counters {
     hits_to_verify: AtomicU64,
     verified: AtomicU64,
     differing: AtomicU64,
+    evictions_told: AtomicU64,
 }
 
 /// A [`CodeStore`]'s figures since it was opened, and those of the store behind it.
@@ -227,14 +229,18 @@ impl CodeStore {
 
     /// The artifact, if it is stored.
     pub fn get(&self, key: &Key) -> Result<Record, Miss> {
-        let found = self.store.get(key)?;
+        let found = self.store.get(key).inspect_err(|miss| tell_miss(key, miss))?;
+        observe::count("hapax.code.hits", 1);
         self.counters.saved_ns.fetch_add(found.meta().compile_ns, Ordering::Relaxed);
         Ok(found)
     }
 
     /// Stores an artifact that was compiled elsewhere.
     pub fn put(&self, key: &Key, meta: &Meta, artifact: &[u8]) -> Result<(), Refusal> {
-        if self.mode == CodeMode::ReadWrite { self.store.put(key, meta, artifact) } else { Err(Refusal::ReadOnly) }
+        let outcome =
+            if self.mode == CodeMode::ReadWrite { self.store.put(key, meta, artifact) } else { Err(Refusal::ReadOnly) };
+        self.tell_evictions();
+        outcome.inspect_err(|refusal| tell_refusal(key, refusal))
     }
 
     /// The unit's artifact: from the store, or compiled now and stored.
@@ -274,7 +280,7 @@ impl CodeStore {
                     }
                     let record = self.compile(unit, compile)?;
                     let refusal = match self.mode {
-                        CodeMode::ReadWrite => self.store.put(&key, record.meta(), &record).err(),
+                        CodeMode::ReadWrite => self.put(&key, record.meta(), &record).err(),
                         _ => None,
                     };
                     if let Some(flight) = flight {
@@ -309,7 +315,9 @@ impl CodeStore {
 
     /// Removes what crashes left behind, and brings the bytes under the budget.
     pub fn gc(&self) -> Result<Collected, Refusal> {
-        self.store.gc()
+        let collected = self.store.gc();
+        self.tell_evictions();
+        collected
     }
 
     /// Counts since it was opened, and bytes now.
@@ -328,11 +336,13 @@ impl CodeStore {
     }
 
     fn compile<U: Unit, E>(&self, unit: &U, compile: fn(&U) -> Result<Vec<u8>, E>) -> Result<Record, CodeError<E>> {
+        span!(DEBUG, "compile", fingerprint = observe::display(unit.fingerprint()));
         let begun = Instant::now();
         let artifact = compile(unit).map_err(CodeError::Compile)?;
         let compile_ns = begun.elapsed().as_nanos() as u64;
         self.counters.compiles.fetch_add(1, Ordering::Relaxed);
         self.counters.compile_ns.fetch_add(compile_ns, Ordering::Relaxed);
+        observe::time("hapax.code.compile_seconds", compile_ns);
         // For people only, so a clock that is wrong is no reason to fail.
         let written_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         Ok(Record::from_vec(artifact, Meta { label: unit.label(), compile_ns, written_unix_s }))
@@ -352,11 +362,55 @@ impl CodeStore {
             self.counters.verified.fetch_add(1, Ordering::Relaxed);
             if *compiled != *stored {
                 self.counters.differing.fetch_add(1, Ordering::Relaxed);
+                event!(
+                    WARN,
+                    "stored code differs from what compiling gives",
+                    fingerprint = observe::display(key.fingerprint)
+                );
+                observe::count("hapax.code.differences", 1);
                 return Err(CodeError::Differs(Box::new(Difference { key, label: unit.label(), stored, compiled })));
             }
         }
         Ok(Compiled { record: stored, source: Source::Stored, refusal: None })
     }
+}
+
+impl CodeStore {
+    /// The store counts them under its locks; here there are none.
+    fn tell_evictions(&self) {
+        if !observe::ON {
+            return;
+        }
+        let now = self.store.stats().evictions;
+        let before = self.counters.evictions_told.fetch_max(now, Ordering::Relaxed);
+        if now > before {
+            event!(DEBUG, "evicted code", entries = now - before);
+            observe::count("hapax.code.evictions", now - before);
+        }
+    }
+}
+
+fn tell_miss(key: &Key, miss: &Miss) {
+    observe::count("hapax.code.misses", 1);
+    let fingerprint = observe::display(key.fingerprint);
+    match miss {
+        Miss::Absent | Miss::Off => event!(DEBUG, "no code", fingerprint = fingerprint, why = observe::display(miss)),
+        // Something was stored: the disk, or somebody, is at fault.
+        _ => {
+            event!(WARN, "stored code cannot be used", fingerprint = fingerprint, why = observe::display(miss));
+            observe::count("hapax.code.faults", 1);
+        }
+    }
+}
+
+fn tell_refusal(key: &Key, refusal: &Refusal) {
+    event!(
+        WARN,
+        "code was not stored",
+        fingerprint = observe::display(key.fingerprint),
+        why = observe::display(refusal)
+    );
+    observe::count("hapax.code.refusals", 1);
 }
 
 impl fmt::Debug for CodeStore {

@@ -128,8 +128,8 @@ pub struct MemoryInfo {
 /// - A call that fails has no effect that the caller must undo.
 /// - If [`is_synchronous`](Device::is_synchronous) is `true`, every copy and fill is over when its call returns, and
 ///   no call waits for anything.
-/// - Its drop takes streams, events and memory that are left with it. It may come from a handle's drop, so it
-///   waits for nothing and makes no call that may.
+/// - Its drop may come from a handle's drop, so it waits for nothing and makes no call that may. Streams, events and memory
+///   that are left with it, and that it cannot take along so, stay taken as long as the process lives.
 pub unsafe trait Device: Send + Sync + 'static {
     /// A name for people, such as `host memory` or the card's model.
     fn name(&self) -> String;

@@ -2,6 +2,8 @@
 #![expect(unsafe_code, reason = "calls the device with streams and events that this file keeps alive")]
 
 mod ends;
+#[cfg(all(test, feature = "testing", not(hapax_loom)))]
+mod tests;
 
 #[cfg(feature = "cuda")]
 use crate::device::RawContext;
@@ -188,8 +190,9 @@ impl DeviceRef {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// One event for each stream of the noted classes, recorded now, with its class.
-    pub(crate) fn record_all(&self, notes: StreamSet) -> Result<Vec<(StreamSet, Event)>, Error> {
+    /// One event for each stream of the noted classes, recorded now, with its class; and, if some could not be marked, the
+    /// classes of those and the first reason.
+    pub(crate) fn record_each(&self, notes: StreamSet) -> (Vec<(StreamSet, Event)>, Option<(StreamSet, Error)>) {
         let mut noted: Vec<(usize, RawStream)> = Vec::new();
         for (index, entry) in self.0.streams.lock().iter_mut().enumerate() {
             if let Some(entry) = entry.as_mut().filter(|_| notes.contains(class_of(index))) {
@@ -198,12 +201,22 @@ impl DeviceRef {
                 noted.push((index, entry.raw));
             }
         }
-        let events = noted.iter().map(|&(index, raw)| Ok((class_of(index), self.record(raw)?))).collect();
+        let (mut events, mut unmarked) = (Vec::new(), None);
+        for &(index, raw) in &noted {
+            let class = class_of(index);
+            match self.record(raw) {
+                Ok(event) => events.push((class, event)),
+                Err(error) => {
+                    let (classes, _) = unmarked.get_or_insert((StreamSet::EMPTY, error));
+                    *classes = classes.union(class);
+                }
+            }
+        }
         let mut streams = self.0.streams.lock();
         for (index, _) in noted {
             streams[index].as_mut().expect("no stream ends while it is marked").marking -= 1;
         }
-        events
+        (events, unmarked)
     }
 
     /// Whether `stream` is the only one of its class, so that its bit speaks of it alone.
@@ -232,6 +245,10 @@ impl DeviceRef {
         // SAFETY: the event is ours and alive; the stream is in the table, hence not destroyed, or the
         // caller holds its handle, which keeps it in the table.
         self.call(|device| unsafe { device.record_event(event.raw, stream) })?;
+        if !self.0.synchronous {
+            // If another thread began a capture in between, the event marks nothing, and whoever waits for it joins the capture.
+            self.check_not_capturing(stream)?;
+        }
         Ok(event)
     }
 
@@ -384,7 +401,10 @@ impl Stream {
         if others.is_empty() {
             return Ok(());
         }
-        self.0.device.record_all(others)?.iter().try_for_each(|(_, event)| self.wait_for(event))
+        match self.0.device.record_each(others) {
+            (events, None) => events.iter().try_for_each(|(_, event)| self.wait_for(event)),
+            (_, Some((_, error))) => Err(error),
+        }
     }
 }
 

@@ -410,8 +410,24 @@ impl<P: Order + Default> Subject for Session<P> {
         }
     }
 
+    /// And whether the index says of one entry what it says of all.
     fn validate(&self) {
         self.index.validate();
+        for &(slot, handle) in &self.leases {
+            let key = self.offered[handle as usize - 1].0;
+            assert!(self.index.is_key(slot, &key) && !self.index.is_key(slot, &(key + 1)), "handle {handle}");
+        }
+        let rows = self.rows();
+        for key in 0..10 {
+            let row = rows.iter().find(|row| row[0] == u64::from(key));
+            let peeked =
+                self.index.peek(&key).map(|(bytes, cost, leased)| [u64::from(key), bytes, cost, u64::from(leased)]);
+            assert_eq!(peeked.as_ref(), row);
+        }
+        let leased: u64 = rows.iter().filter(|row| row[3] == 1).map(|row| row[1]).sum();
+        let figures = self.index.figures();
+        assert_eq!((figures.leased_bytes, figures.resident.entries), (leased, rows.len()));
+        assert_eq!(figures.resident.bytes, rows.iter().map(|row| row[1]).sum::<u64>());
     }
 
     /// Ends every lease and vacancy, empties the index, and asks where each handle went.
@@ -433,6 +449,17 @@ impl<P: Order + Default> Subject for Session<P> {
 
 fn words(numbers: &[u64]) -> String {
     numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// The comparisons lean on it, so it must not say yes to everything.
+#[test]
+#[should_panic(expected = "resident")]
+fn validation_notices_a_charge_that_changed_under_the_index() {
+    let mut session = Session::<Lru>::open(&["budget", "8", "most", "9"]);
+    session.apply(&Op::Insert { key: 0, bytes: 3, cost_ns: 0 });
+    session.apply(&Op::Get { key: 0 });
+    session.index.with_value(session.leases[0].0, |token| token.bytes += 1);
+    session.index.validate();
 }
 
 /// The comparisons of one policy with the model's policy of that name.

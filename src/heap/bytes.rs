@@ -101,9 +101,12 @@ impl HeapInner {
             // SAFETY: the slab came from this device's `alloc`, was taken out of the books just now, and
             // every span in it is free, so every noted stream has passed.
             match self.device.call(|device| unsafe { device.free(slab.address, slab.bytes) }) {
-                Ok(()) => bytes += slab.bytes,
+                Ok(()) => {
+                    self.space.lock().cancel_slab(slab.bytes);
+                    bytes += slab.bytes;
+                }
                 Err(error) => {
-                    self.space.lock().restore_slab(slab);
+                    self.space.lock().add_slab(slab);
                     return Err(error);
                 }
             }

@@ -5,7 +5,7 @@
 //! neither calls the driver nor allocates: what is to be given back stands in a table of the heap, filled when it came in.
 #![expect(unsafe_code, reason = "loads modules, and gives them and foreign memory back")]
 
-use crate::device::{Fault, ForeignAllocator, RawModule};
+use crate::device::{DeviceError, Fault, ForeignAllocator, RawModule};
 use crate::error::Error;
 use crate::heap::HeapInner;
 use crate::heap::block::Block;
@@ -39,18 +39,29 @@ impl HeapInner {
     ) -> Result<Block, Error> {
         let span = self.admit(OutsideKind::Module, charge, loaded_at)?;
         // SAFETY: the image is whole, so the driver finds its end by itself.
-        match self.device.call_raw(|device| unsafe { device.load_module(image) }) {
+        let load = || self.device.call_raw(|device| unsafe { device.load_module(image) });
+        let out_of_memory = |error: &DeviceError| error.fault == Fault::OutOfMemory;
+        let mut loaded = load();
+        if loaded.as_ref().is_err_and(out_of_memory) && self.give_to_device() {
+            loaded = load();
+        }
+        match loaded {
             Ok(module) => Ok(self.outside_block(span, module.0, Outside::Module(module))),
             Err(error) => {
                 let mut space = self.space.lock();
                 space.release(span);
-                if error.fault == Fault::OutOfMemory {
-                    Err(space.out_of_memory(charge, true))
-                } else {
-                    Err(error.into())
-                }
+                if out_of_memory(&error) { Err(space.out_of_memory(charge, true)) } else { Err(error.into()) }
             }
         }
+    }
+
+    /// Gives the device what nobody uses: modules whose kernels are over, and empty slabs. Whether that was anything.
+    fn give_to_device(&self) -> bool {
+        let taken = || self.space.lock().taken_bytes();
+        let before = taken();
+        // What cannot be given back now is not the news.
+        let _ = self.sweep_all().and_then(|()| self.trim());
+        taken() < before
     }
 
     fn outside_block(self: &Arc<Self>, span: u32, address: u64, outside: Outside) -> Block {

@@ -150,7 +150,12 @@ impl Space {
 
     /// What the limit leaves for slabs, and for bytes outside of them.
     fn room_bytes(&self) -> u64 {
-        self.limit_bytes - self.slab_bytes - self.module_bytes - self.adopted_bytes
+        self.limit_bytes - self.taken_bytes()
+    }
+
+    /// Bytes of slabs, modules and adopted memory: what the device has less.
+    pub(crate) fn taken_bytes(&self) -> u64 {
+        self.slab_bytes + self.module_bytes + self.adopted_bytes
     }
 
     pub(crate) fn is_outside(&self, span: u32) -> bool {
@@ -267,6 +272,7 @@ impl Space {
         Ok(bytes)
     }
 
+    /// The device did not give a slab that was planned, or took one back.
     pub(crate) fn cancel_slab(&mut self, bytes: u64) {
         self.slab_bytes -= bytes;
     }
@@ -278,19 +284,12 @@ impl Space {
         self.slabs.push((offset, slab));
     }
 
-    /// Takes out a slab of which every byte is free.
+    /// Takes out a slab of which every byte is free. The limit counts it until the device has taken it back and `cancel_slab`
+    /// says so: if the device refuses, `add_slab` must find its room still there.
     pub(crate) fn take_empty_slab(&mut self) -> Option<Slab> {
         let free = &mut self.free;
         let at = self.slabs.iter().position(|(offset, slab)| free.withdraw(*offset, slab.bytes))?;
-        let (_, slab) = self.slabs.remove(at);
-        self.slab_bytes -= slab.bytes;
-        Some(slab)
-    }
-
-    /// The device did not take it back.
-    pub(crate) fn restore_slab(&mut self, slab: Slab) {
-        self.slab_bytes += slab.bytes;
-        self.add_slab(slab);
+        Some(self.slabs.remove(at).1)
     }
 
     /// Refuses while handles live; afterwards nothing can be allocated.
@@ -377,5 +376,27 @@ impl Space {
         let after = self.slabs.partition_point(|&(start, _)| start <= offset);
         let (start, slab) = &self.slabs[after - 1];
         slab.address + (offset - start)
+    }
+}
+
+#[cfg(all(test, not(hapax_loom)))]
+mod tests {
+    use super::*;
+
+    /// Between the two the lock is free, and another thread allocates.
+    #[test]
+    fn a_slab_that_the_device_does_not_take_back_still_has_its_room_under_the_limit() {
+        let mut space = Space::new(1024);
+        let bytes = space.plan_slab(1024, 1024).unwrap();
+        space.add_slab(Slab { address: 4096, bytes });
+        let slab = space.take_empty_slab().unwrap();
+        assert!(matches!(space.plan_slab(256, 256), Err(Error::OutOfMemory { .. })));
+        assert_eq!(space.admit(OutsideKind::Module, 256, Location::caller()), None);
+        space.validate();
+        space.add_slab(slab);
+        space.validate();
+        let slab = space.take_empty_slab().unwrap();
+        space.cancel_slab(slab.bytes);
+        assert_eq!((space.plan_slab(256, 512), space.ledger().slab_bytes), (Ok(512), 512));
     }
 }

@@ -82,9 +82,10 @@ impl HeapInner {
         self.sweep(usize::MAX)
     }
 
-    /// Blocks until nothing that was parked before is; returns the bytes freed.
+    /// Blocks until nothing that was parked before is; returns the bytes freed. What some stream holds up by not being marked
+    /// is told at the end, when all others have been waited for.
     pub(crate) fn settle(&self) -> Result<u64, Error> {
-        self.batch_parked(usize::MAX)?;
+        let marked = self.batch_parked(usize::MAX);
         let marks = self.marks(usize::MAX);
         marks.iter().try_for_each(|event| event.wait())?;
         let freed = self.free_behind(&marks) + self.give_back_due()?;
@@ -99,7 +100,7 @@ impl HeapInner {
         }
         self.forget_passed_writes()?;
         self.device.retire_streams()?;
-        Ok(freed)
+        marked.map(|_| freed)
     }
 
     /// Makes sure that `park_operands` will not allocate, for one more piece of work.
@@ -124,13 +125,19 @@ impl HeapInner {
     fn sweep(&self, at_most: usize) -> Result<(), Error> {
         self.free_passed(at_most)?;
         match self.batch_parked(at_most) {
-            Ok(true) => self.free_passed(at_most)?,
-            // The blocks wait for the capture to end, as they would for work.
-            Ok(false) | Err(Error::StreamCapturing) => {}
+            Ok(false) => {}
+            // What a captured stream used waits for the capture to end, as it would for work; the rest is marked.
+            Ok(true) | Err(Error::StreamCapturing) => self.free_passed(at_most)?,
             Err(error) => return Err(error),
         }
-        self.give_back_due()?;
-        self.drop_passed_operands(at_most)
+        let (due, operands) = {
+            let sweeps = self.sweeps.lock();
+            (!sweeps.due.is_empty(), sweeps.operands.len())
+        };
+        if due {
+            self.give_back_due()?;
+        }
+        self.drop_passed_operands(operands.min(at_most))
     }
 
     /// A short sweep asks for one batch, which then goes to the back, so that it does not hide those behind
@@ -176,24 +183,26 @@ impl HeapInner {
         freed
     }
 
-    /// Records one event per stream behind parked blocks. Returns whether there were any.
+    /// Records one event per stream behind parked blocks. Returns whether there were any. Blocks of a stream that could not be
+    /// marked stay parked, and hold up no others.
     fn batch_parked(&self, at_most: usize) -> Result<bool, Error> {
         if !self.space.lock().has_parked() {
             return Ok(false);
         }
         let (spans, notes) = self.space.lock().take_parked(at_most);
-        match self.device.record_all(notes.streams()) {
-            Ok(marks) => {
-                let marks = marks.into_iter().map(|(class, event)| (class, Arc::new(event))).collect();
-                self.sweeps.lock().batches.push_back(Batch { marks, spans });
-                Ok(true)
-            }
-            Err(error) => {
-                let mut space = self.space.lock();
-                spans.into_iter().for_each(|(span, notes)| space.park(span, notes));
-                Err(error)
-            }
+        let (marks, unmarked) = self.device.record_each(notes.streams());
+        let (failed, result) = match unmarked {
+            None => (StreamSet::EMPTY, Ok(true)),
+            Some((classes, error)) => (classes, Err(error)),
+        };
+        let (left, spans): (Vec<_>, Vec<_>) = spans.into_iter().partition(|(_, notes)| notes.intersects(failed));
+        if !spans.is_empty() {
+            let marks = marks.into_iter().map(|(class, event)| (class, Arc::new(event))).collect();
+            self.sweeps.lock().batches.push_back(Batch { marks, spans });
         }
+        let mut space = self.space.lock();
+        left.into_iter().for_each(|(span, notes)| space.park(span, notes));
+        result
     }
 
     /// Frees spans in slabs and returns their bytes; what lies outside is due.
@@ -212,8 +221,7 @@ impl HeapInner {
     }
 
     fn drop_passed_operands(&self, at_most: usize) -> Result<(), Error> {
-        let waiting = self.sweeps.lock().operands.len();
-        for _ in 0..waiting.min(at_most) {
+        for _ in 0..at_most {
             let Some(mut operands) = self.next_operands() else { break };
             match operands.mark.event().and_then(|event| event.passed()) {
                 Ok(true) => self.drop_operands(operands),

@@ -6,7 +6,9 @@
 //! offset   bytes
 //!      0       1  format, 1
 //!      1       8  the latest use in the entry, in Unix nanoseconds
-//!      9     ...  the deltas in bincode 2: (fingerprint, counts), any number of them
+//!      9       2  number of deltas n
+//!     11      32n  their fingerprints
+//! 11+32n     ...  their counts, as a sequence in bincode 2
 //! ```
 //!
 //! The namespace and the first nine bytes are promised for every later format, so that each version can tell how old
@@ -16,6 +18,7 @@ use crate::hints::counts::{Counts, charge_bytes};
 use crate::persist::codec;
 use crate::persist::fingerprint::Fingerprint;
 use crate::persist::store::JournalEntry;
+use hashbrown::hash_map::Entry;
 use hashbrown::{HashMap, HashSet};
 
 const FORMAT: u8 = 1;
@@ -52,10 +55,19 @@ fn entry(namespace: Fingerprint, batch: &[(Fingerprint, Counts)]) -> JournalEntr
     let latest = batch.iter().map(|(_, counts)| counts.last_used_unix_ns).max().unwrap_or(0);
     let mut bytes = vec![FORMAT];
     bytes.extend(latest.to_le_bytes());
-    let deltas: Vec<(&[u8; 32], &Counts)> =
-        batch.iter().map(|(fingerprint, counts)| (fingerprint.as_bytes(), counts)).collect();
-    bytes.extend(codec::to_bytes(&deltas));
+    bytes.extend((batch.len() as u16).to_le_bytes());
+    batch.iter().for_each(|(fingerprint, _)| bytes.extend(fingerprint.as_bytes()));
+    bytes.extend(codec::to_bytes(&batch.iter().map(|(_, counts)| counts).collect::<Vec<_>>()));
     JournalEntry { fingerprint: namespace, bytes }
+}
+
+/// The deltas of an entry, behind its prefix.
+fn decode(bytes: &[u8]) -> Option<(&[[u8; 32]], Vec<Counts>)> {
+    let (length, bytes) = bytes.split_first_chunk()?;
+    let length = usize::from(u16::from_le_bytes(*length));
+    let (names, counts) = bytes.split_at_checked(32 * length)?;
+    let counts: Vec<Counts> = codec::from_bytes(counts)?;
+    (counts.len() == length).then_some((bytemuck::cast_slice(names), counts))
 }
 
 /// All entries of a journal, joined.
@@ -87,18 +99,33 @@ impl Folded {
             self.foreign.push((latest, entry));
             return;
         }
-        let Some(deltas) = codec::from_bytes::<Vec<([u8; 32], Counts)>>(deltas) else {
+        let Some((names, all_counts)) = decode(deltas) else {
             self.unreadable += 1;
             return;
         };
         let known = self.by_namespace.entry(entry.fingerprint).or_default();
-        for (fingerprint, counts) in deltas {
-            known.entry(Fingerprint::from_bytes(fingerprint)).or_default().join(&counts);
+        for (name, counts) in names.iter().zip(all_counts) {
+            match known.entry(Fingerprint::from_bytes(*name)) {
+                Entry::Occupied(mut joined) => joined.get_mut().join(&counts),
+                Entry::Vacant(new) => {
+                    new.insert(counts);
+                }
+            }
         }
     }
 
     pub(crate) fn take(&mut self, namespace: &Fingerprint) -> Known {
         self.by_namespace.remove(namespace).unwrap_or_default()
+    }
+
+    /// What is known, by version.
+    pub(crate) fn into_versions(self) -> impl Iterator<Item = (Fingerprint, Known)> {
+        self.by_namespace.into_iter()
+    }
+
+    /// Entries that another version of hapax wrote in a format of its own.
+    pub(crate) fn other_formats(&self) -> u64 {
+        self.foreign.len() as u64
     }
 
     /// Bytes charged for everything, all versions together.
@@ -131,7 +158,9 @@ impl Folded {
             }
             excess = excess.saturating_sub(charge);
             match record {
-                Some(record) => drop(victims.records.insert(record)),
+                Some(record) => {
+                    victims.records.insert(record);
+                }
                 None => {
                     victims.foreign_before_unix_ns = victims.foreign_before_unix_ns.max(last_used.saturating_add(1))
                 }

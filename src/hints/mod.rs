@@ -5,28 +5,25 @@ pub(crate) mod batch;
 pub(crate) mod counts;
 pub(crate) mod options;
 pub(crate) mod rank;
+pub(crate) mod records;
 pub(crate) mod report;
+mod shared;
 mod table;
 
-use crate::hints::batch::{Folded, Known};
-use crate::hints::counts::{Compiled, Counts};
+use crate::hints::counts::Compiled;
 use crate::hints::options::HintOptions;
 use crate::hints::rank::Decay;
 use crate::hints::report::{Hint, HintStats, RankedHint};
+use crate::hints::shared::{Shared, nanoseconds, tell_evicted};
 use crate::hints::table::{Entry, Table};
+use crate::observe::{self, event};
 use crate::persist::fingerprint::Fingerprint;
-use crate::persist::store::{Compacted, Journal, Refusal};
-use crate::sync::Mutex;
+use crate::persist::store::Refusal;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-/// Records changed in memory before they are written, however young they are.
-const PENDING_AT_MOST: usize = 4096;
-/// A journal that is smaller is not worth folding.
-const COMPACT_BYTES_AT_LEAST: u64 = 64 << 10;
-
-/// Compile history by [`Fingerprint`], in memory over a [`Journal`]. Clones share it.
+/// Compile history by [`Fingerprint`], in memory over a [`Journal`](crate::Journal). Clones share it.
 ///
 /// It says what to compile first after a start, and what is worth keeping:
 ///
@@ -61,15 +58,16 @@ const COMPACT_BYTES_AT_LEAST: u64 = 64 << 10;
 ///
 /// # When it is written
 ///
-/// A call that records changes memory only. Every [`write_behind`](HintOptions::write_behind), or when 4,096 records have changed,
-/// such a call also writes what is pending to the journal, in a few appends of some KiB; so does the drop of the last clone. There is no
+/// A call that records changes memory only. Every [`write_behind`](HintOptions::write_behind), or when 1,024 records have been evicted
+/// with uses that are pending, such a call also writes what is pending to the journal, in appends of some KiB; so does the drop of the last clone. There is no
 /// thread: if nothing is recorded, nothing is written; call [`flush`](Self::flush) from a thread of your own to keep writing out
 /// of the way altogether. A process that is killed loses what is pending; a machine that loses power, what was not
 /// [synced](Self::sync). What the journal refuses stays pending.
 ///
 /// A forked child inherits what is pending and would write it once more: let it open a store of its own and forget this one.
 ///
-/// When the journal has grown to twice its records (and at least 64 KiB), the write folds it.
+/// When the journal has grown to three times its records (and at least 256 KiB), or to more than 64 files, the write folds it, which takes
+/// as long as opening.
 ///
 /// # When it is off
 ///
@@ -78,56 +76,19 @@ const COMPACT_BYTES_AT_LEAST: u64 = 64 << 10;
 #[derive(Clone)]
 pub struct HintStore(Result<Arc<Shared>, Arc<str>>);
 
-struct Shared {
-    options: HintOptions,
-    namespace: Fingerprint,
-    journal: Arc<dyn Journal>,
-    memory: Mutex<Memory>,
-    /// Held while the journal is used; always taken before `memory`, and never waited for by a lookup.
-    disk: Mutex<Disk>,
-}
-
-struct Memory {
-    table: Table,
-    written_unix_ns: u64,
-    /// A recording call is about to write.
-    writing: bool,
-    /// The counts that the table does not keep.
-    stats: HintStats,
-}
-
-struct Disk {
-    /// Refused by the journal, and counted as saved in memory.
-    refused: Known,
-    /// What it took when it was last asked, and what this process has added since.
-    journal_bytes: u64,
-    compact_at_bytes: u64,
-}
-
 impl HintStore {
     /// Opens it. Reads the whole journal: O(records of all versions).
     pub fn open(options: HintOptions) -> HintStore {
         if !options.enabled {
             return HintStore(Err("it was opened with enabled(false)".into()));
         }
-        Self::try_open(options).map_or_else(|why| HintStore(Err(why.into())), |shared| HintStore(Ok(Arc::new(shared))))
-    }
-
-    fn try_open(options: HintOptions) -> Result<Shared, String> {
-        let shared = Shared {
-            namespace: batch::namespace(&options.version),
-            memory: Mutex::new(Memory {
-                table: Table::new(options.budget_bytes),
-                written_unix_ns: options.now_unix_ns(),
-                writing: false,
-                stats: HintStats::default(),
-            }),
-            disk: Mutex::new(Disk { refused: Known::new(), journal_bytes: 0, compact_at_bytes: 0 }),
-            journal: options.open_journal().map_err(|distrust| distrust.to_string())?,
-            options,
-        };
-        shared.read(&mut shared.disk.lock()).map_err(|refusal| refusal.to_string())?;
-        Ok(shared)
+        match Shared::open(options) {
+            Ok(shared) => HintStore(Ok(Arc::new(shared))),
+            Err(why) => {
+                event!(WARN, "hints are off", why = why.as_str());
+                HintStore(Err(why.into()))
+            }
+        }
     }
 
     /// Why it is off; `None` if it is on.
@@ -137,15 +98,18 @@ impl HintStore {
 
     /// What is known of a compilation. Not a use of it. Expected O(1).
     pub fn get(&self, fingerprint: &Fingerprint) -> Option<Hint> {
-        self.shared()?.memory.lock().table.look_up(fingerprint)
+        let found = self.shared()?.memory.lock().table.look_up(fingerprint);
+        if found.is_none() {
+            event!(TRACE, "no hint", fingerprint = observe::display(fingerprint));
+        }
+        observe::count(if found.is_some() { "hapax.hints.hits" } else { "hapax.hints.misses" }, 1);
+        found
     }
 
     /// Records that it was compiled just now, into `size_bytes`, in `time`.
     pub fn record_compile(&self, fingerprint: &Fingerprint, size_bytes: u64, time: Duration) {
         let compile_ns = nanoseconds(time);
-        self.record(|table, now| {
-            table.record_compile(fingerprint, now, &Compiled::once(now, size_bytes, compile_ns));
-        });
+        self.record(|table, now| table.record_compile(fingerprint, now, &Compiled::once(now, size_bytes, compile_ns)));
     }
 
     /// Records a use of it that needed no compilation.
@@ -188,7 +152,7 @@ impl HintStore {
     /// # Errors
     /// What the journal says. What it refused stays pending.
     pub fn flush(&self) -> Result<(), Refusal> {
-        self.shared().map_or(Ok(()), Shared::flush)
+        self.shared().map_or(Ok(()), |shared| shared.on_disk("flush", Shared::flush))
     }
 
     /// [Flushes](Self::flush), and makes it outlive a loss of power.
@@ -196,7 +160,7 @@ impl HintStore {
     /// # Errors
     /// What the journal says.
     pub fn sync(&self) -> Result<(), Refusal> {
-        self.shared().map_or(Ok(()), |shared| shared.flush().and_then(|()| shared.journal.sync()))
+        self.shared().map_or(Ok(()), |shared| shared.on_disk("sync", Shared::sync))
     }
 
     /// Reads the journal again, with what other processes have written. O(records of all versions).
@@ -204,7 +168,7 @@ impl HintStore {
     /// # Errors
     /// What the journal says; what is known stays as it was.
     pub fn refresh(&self) -> Result<(), Refusal> {
-        self.shared().map_or(Ok(()), |shared| shared.read(&mut shared.disk.lock()))
+        self.shared().map_or(Ok(()), |shared| shared.on_disk("read", Shared::read))
     }
 
     /// Folds the journal now: one record each for what ended processes left, none beyond the budget, none of
@@ -213,10 +177,7 @@ impl HintStore {
     /// # Errors
     /// What the journal says; nothing is lost.
     pub fn gc(&self) -> Result<(), Refusal> {
-        self.shared().map_or(Ok(()), |shared| {
-            shared.flush()?;
-            shared.compact(&mut shared.disk.lock())
-        })
+        self.shared().map_or(Ok(()), |shared| shared.on_disk("fold", Shared::gc))
     }
 
     /// Forgets everything: all versions, on the disk too, and nothing that is not a hint. Other processes that run keep
@@ -225,30 +186,12 @@ impl HintStore {
     /// # Errors
     /// What the journal says; memory is cleared all the same.
     pub fn clear(&self) -> Result<(), Refusal> {
-        self.shared().map_or(Ok(()), |shared| {
-            let mut disk = shared.disk.lock();
-            disk.refused.clear();
-            shared.memory.lock().table.clear();
-            shared.counted(shared.journal.clear())
-        })
+        self.shared().map_or(Ok(()), |shared| shared.on_disk("clear", Shared::clear))
     }
 
     /// Figures since it was opened.
     pub fn stats(&self) -> HintStats {
-        let Some(shared) = self.shared() else { return HintStats::default() };
-        let journal_bytes = shared.journal.bytes();
-        let memory = shared.memory.lock();
-        HintStats {
-            entries: memory.table.len() as u64,
-            bytes: memory.table.bytes(),
-            budget_bytes: shared.options.budget_bytes,
-            journal_bytes,
-            hits: memory.table.hits,
-            misses: memory.table.misses,
-            evictions: memory.table.evictions,
-            pending: memory.table.pending() as u64,
-            ..memory.stats
-        }
+        self.shared().map_or_else(HintStats::default, Shared::stats)
     }
 
     /// Panics if the books do not add up. For tests; O(records).
@@ -262,17 +205,14 @@ impl HintStore {
         self.0.as_deref().ok()
     }
 
-    fn record(&self, add: impl FnOnce(&mut Table, u64)) {
+    fn record(&self, add: impl FnOnce(&mut Table, u64) -> u64) {
         let Some(shared) = self.shared() else { return };
         let now_unix_ns = shared.options.now_unix_ns();
-        let due = {
-            let mut memory = shared.memory.lock();
-            add(&mut memory.table, now_unix_ns);
-            memory.is_due(now_unix_ns, shared.options.write_behind)
-        };
+        let (evicted, due) = shared.memory.lock().record(now_unix_ns, shared.options.write_behind, add);
+        tell_evicted(evicted);
         if due {
             // Counted, and pending still: whoever records can do nothing about it.
-            let _ = shared.flush();
+            let _ = shared.on_disk("flush", Shared::flush);
         }
     }
 
@@ -308,130 +248,4 @@ fn ranked(decay: &Decay, entry: &Entry<'_>) -> RankedHint {
     let uses_per_day = decay.uses_per_day(decayed_uses);
     let saving_ns_per_day = rank::saving_ns_per_day(uses_per_day, &hint);
     RankedHint { fingerprint: *entry.fingerprint, hint, decayed_uses, uses_per_day, saving_ns_per_day }
-}
-
-impl Memory {
-    /// True for one caller at a time.
-    fn is_due(&mut self, now_unix_ns: u64, write_behind: Duration) -> bool {
-        // A clock that went back starts the time again.
-        self.written_unix_ns = self.written_unix_ns.min(now_unix_ns);
-        let age = Duration::from_nanos(now_unix_ns - self.written_unix_ns);
-        let due = !self.writing && (age >= write_behind || self.table.pending() >= PENDING_AT_MOST);
-        self.writing |= due;
-        due
-    }
-}
-
-impl Shared {
-    fn decay(&self) -> Decay {
-        Decay::new(self.options.now_unix_ns(), self.options.half_life)
-    }
-
-    fn flush(&self) -> Result<(), Refusal> {
-        let mut disk = self.disk.lock();
-        let deltas = {
-            let mut memory = self.memory.lock();
-            memory.writing = false;
-            memory.written_unix_ns = self.options.now_unix_ns();
-            memory.table.take_deltas()
-        };
-        self.counted(self.append(&mut disk, deltas))?;
-        if disk.journal_bytes > disk.compact_at_bytes && self.compact(&mut disk).is_err() {
-            // What is recorded is safe, and the next fold may do better.
-            disk.compact_at_bytes = disk.compact_at_bytes.saturating_mul(2);
-        }
-        Ok(())
-    }
-
-    fn append(&self, disk: &mut Disk, mut deltas: Vec<(Fingerprint, Counts)>) -> Result<(), Refusal> {
-        deltas.extend(disk.refused.drain());
-        let mut written = 0;
-        for (count, entry) in batch::encode(self.namespace, &deltas) {
-            if let Err(refusal) = self.journal.append(&entry.fingerprint, &entry.bytes) {
-                self.keep_refused(disk, deltas.split_off(written));
-                return Err(refusal);
-            }
-            disk.journal_bytes += entry.bytes.len() as u64;
-            written += count;
-        }
-        Ok(())
-    }
-
-    /// Keeps them for the next write, but no more of them than there are records.
-    fn keep_refused(&self, disk: &mut Disk, deltas: Vec<(Fingerprint, Counts)>) {
-        let mut memory = self.memory.lock();
-        for (fingerprint, counts) in deltas {
-            if memory.table.entry(&fingerprint).is_some() {
-                disk.refused.entry(fingerprint).or_default().join(&counts);
-            } else {
-                memory.stats.lost += 1;
-            }
-        }
-    }
-
-    /// Brings memory up to the journal.
-    fn read(&self, disk: &mut Disk) -> Result<(), Refusal> {
-        let mut folded = self.replay()?;
-        let due = folded.bytes().min(self.options.budget_bytes).saturating_mul(2);
-        disk.compact_at_bytes = due.max(COMPACT_BYTES_AT_LEAST);
-        disk.journal_bytes = self.journal.bytes();
-        self.set_saved(disk, folded.take(&self.namespace));
-        Ok(())
-    }
-
-    fn compact(&self, disk: &mut Disk) -> Result<(), Refusal> {
-        let mut all = self.replay()?;
-        let others_from = self.options.now_unix_ns().saturating_sub(nanoseconds(self.options.keep_other_versions));
-        let victims = all.victims(&self.namespace, self.options.budget_bytes, others_from);
-        let mut fold = |entries| Folded::of(entries).into_entries(&victims);
-        let compacted = self.counted(self.journal.compact(&mut fold))?;
-        disk.journal_bytes = self.journal.bytes();
-        disk.compact_at_bytes = disk.journal_bytes.saturating_mul(2).max(COMPACT_BYTES_AT_LEAST);
-        let mut known = all.take(&self.namespace);
-        if let Compacted::Done { .. } = compacted {
-            self.memory.lock().stats.compactions += 1;
-            known.retain(|fingerprint, _| !victims.contains(&self.namespace, fingerprint));
-        }
-        self.set_saved(disk, known);
-        Ok(())
-    }
-
-    fn replay(&self) -> Result<Folded, Refusal> {
-        let replay = self.counted(self.journal.replay())?;
-        let folded = Folded::of(replay.entries);
-        self.memory.lock().stats.damaged = replay.damaged + folded.unreadable;
-        Ok(folded)
-    }
-
-    fn set_saved(&self, disk: &Disk, mut known: Known) {
-        for (fingerprint, counts) in &disk.refused {
-            known.entry(*fingerprint).or_default().join(counts);
-        }
-        self.memory.lock().table.set_saved(known);
-    }
-
-    fn counted<T>(&self, outcome: Result<T, Refusal>) -> Result<T, Refusal> {
-        if outcome.is_err() {
-            self.memory.lock().stats.failures += 1;
-        }
-        outcome
-    }
-}
-
-/// The last clone writes what is pending.
-impl Drop for Shared {
-    fn drop(&mut self) {
-        let _ = self.flush();
-    }
-}
-
-impl HintOptions {
-    fn now_unix_ns(&self) -> u64 {
-        let now: SystemTime = (self.clock)();
-        now.duration_since(UNIX_EPOCH).map_or(0, nanoseconds)
-    }
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

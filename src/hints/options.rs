@@ -111,7 +111,7 @@ impl HintOptions {
         self
     }
 
-    /// Where times come from: the system's clock unless said otherwise.
+    /// Where times come from: the system's clock unless said otherwise. It must not use the store that asks it.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
         self

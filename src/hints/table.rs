@@ -66,15 +66,16 @@ impl Table {
         self.slots.iter().map(|(fingerprint, slot)| Entry { fingerprint, slot })
     }
 
-    pub(crate) fn record_hit(&mut self, fingerprint: &Fingerprint, now_unix_ns: u64) {
-        self.record(fingerprint, now_unix_ns, |delta, used, day| delta.add_hit(used, day));
+    /// Returns how many records were forgotten for it, as all that adds does.
+    pub(crate) fn record_hit(&mut self, fingerprint: &Fingerprint, now_unix_ns: u64) -> u64 {
+        self.record(fingerprint, now_unix_ns, |delta, used, day| delta.add_hit(used, day))
     }
 
-    pub(crate) fn record_compile(&mut self, fingerprint: &Fingerprint, now_unix_ns: u64, one: &Compiled) {
-        self.record(fingerprint, now_unix_ns, |delta, used, day| delta.add_compile(used, day, one));
+    pub(crate) fn record_compile(&mut self, fingerprint: &Fingerprint, now_unix_ns: u64, one: &Compiled) -> u64 {
+        self.record(fingerprint, now_unix_ns, |delta, used, day| delta.add_compile(used, day, one))
     }
 
-    fn record(&mut self, fingerprint: &Fingerprint, now_unix_ns: u64, add: impl FnOnce(&mut Counts, u64, u32)) {
+    fn record(&mut self, fingerprint: &Fingerprint, now_unix_ns: u64, add: impl FnOnce(&mut Counts, u64, u32)) -> u64 {
         // Later than every use before it, also when the clock went back or did not move: the order of uses must hold.
         let used = now_unix_ns.max(self.latest_use_unix_ns.saturating_add(1));
         self.latest_use_unix_ns = used;
@@ -87,15 +88,21 @@ impl Table {
         });
         let days = delta.days.len();
         add(delta, used, day);
-        if delta.days.len() != days || slot.bytes == 0 {
-            self.bytes += slot.recharge();
-            self.evict();
+        if delta.days.len() == days && slot.bytes > 0 {
+            return 0;
         }
+        self.bytes += slot.recharge();
+        self.evict()
     }
 
     /// Deltas that the journal does not have.
     pub(crate) fn pending(&self) -> usize {
         self.dirty.len() + self.orphans.len()
+    }
+
+    /// Of those, the ones whose records were forgotten.
+    pub(crate) fn orphans(&self) -> usize {
+        self.orphans.len()
     }
 
     /// Hands out the deltas; from now on they count as saved. O(deltas).
@@ -111,7 +118,7 @@ impl Table {
     }
 
     /// Puts what the journal says in the place of what it said before; deltas stay. O(records).
-    pub(crate) fn set_saved(&mut self, known: Known) {
+    pub(crate) fn set_saved(&mut self, known: Known) -> u64 {
         for slot in self.slots.values_mut() {
             slot.saved = Counts::default();
         }
@@ -125,7 +132,7 @@ impl Table {
             slot.recharge();
             self.bytes += slot.bytes;
         }
-        self.evict();
+        self.evict()
     }
 
     /// Forgets everything, what the journal is owed too.
@@ -146,10 +153,11 @@ impl Table {
 
     /// Forgets the least recently used, an eighth of the bound at once: so the order costs nothing on each use, and
     /// sorting costs little on each insertion.
-    fn evict(&mut self) {
+    fn evict(&mut self) -> u64 {
         if self.bytes <= self.budget_bytes {
-            return;
+            return 0;
         }
+        let before = self.evictions;
         let mut by_use: Vec<(u64, Fingerprint)> =
             self.slots.iter().map(|(fingerprint, slot)| (slot.last_used_unix_ns(), *fingerprint)).collect();
         by_use.sort_unstable();
@@ -167,6 +175,7 @@ impl Table {
         }
         let slots = &self.slots;
         self.dirty.retain(|fingerprint| slots.contains_key(fingerprint));
+        self.evictions - before
     }
 
     /// Panics if the books do not add up. For tests; O(records).

@@ -8,10 +8,11 @@
 //!      6       2  kind
 //!      8       4  header bytes h, at most 1,024
 //!     12       4  payload bytes p, at most 1 GiB
-//!     16      32  fingerprint
-//!     48       h  header: `Meta` in bincode 2
-//!   48+h       p  payload
-//! 48+h+p      16  XXH3-128 of all bytes before
+//!     16       8  order: of two records of a key the one with the greater number was put later
+//!     24      32  fingerprint
+//!     56       h  header: `Meta` in bincode 2
+//!   56+h       p  payload
+//! 56+h+p      16  XXH3-128 of all bytes before
 //! ```
 
 use crate::persist::codec;
@@ -23,7 +24,7 @@ use twox_hash::XxHash3_128;
 /// The version that is written, and the only one that is read.
 pub(crate) const FORMAT_VERSION: u16 = 1;
 /// Bytes before the header, enough to know how long the record is.
-pub(crate) const PREFIX_BYTES: usize = 48;
+pub(crate) const PREFIX_BYTES: usize = 56;
 const MAGIC: [u8; 4] = *b"HPXR";
 const CHECKSUM_BYTES: usize = 16;
 const HEADER_BYTES_AT_MOST: usize = 1 << 10;
@@ -52,7 +53,8 @@ impl Kind {
         Kind(number)
     }
 
-    pub(crate) const fn number(self) -> u16 {
+    /// The number that stands for it on disk.
+    pub const fn number(self) -> u16 {
         self.0
     }
 }
@@ -123,6 +125,8 @@ impl fmt::Display for Damage {
 pub struct Envelope<'a> {
     /// What it is stored under.
     pub key: Key,
+    /// When it was put, as a number that grows.
+    pub order: u64,
     /// What is known beside the payload.
     pub meta: Meta,
     /// The artifact's bytes.
@@ -154,19 +158,21 @@ impl Lengths {
 
 /// Appends the record to `out`; `None`, with nothing written, if the payload is longer than any may be.
 /// One copy and one pass of the checksum.
-pub fn encode(key: &Key, meta: &Meta, payload: &[u8], out: &mut Vec<u8>) -> Option<()> {
+pub fn encode(key: &Key, order: u64, meta: &Meta, payload: &[u8], out: &mut Vec<u8>) -> Option<()> {
     if payload.len() > PAYLOAD_BYTES_AT_MOST {
         return None;
     }
     let header = codec::to_bytes(&Meta { label: cut(&meta.label), ..*meta });
     debug_assert!(header.len() <= HEADER_BYTES_AT_MOST);
     let start = out.len();
-    out.reserve(PREFIX_BYTES + header.len() + payload.len() + CHECKSUM_BYTES);
+    // And a little more, since whoever aligns records would otherwise copy this one.
+    out.reserve(PREFIX_BYTES + header.len() + payload.len() + CHECKSUM_BYTES + 16);
     out.extend(MAGIC);
     out.extend(FORMAT_VERSION.to_le_bytes());
     out.extend(key.kind.0.to_le_bytes());
     out.extend((header.len() as u32).to_le_bytes());
     out.extend((payload.len() as u32).to_le_bytes());
+    out.extend(order.to_le_bytes());
     out.extend(key.fingerprint.as_bytes());
     out.extend(header);
     out.extend(payload);
@@ -185,7 +191,8 @@ pub fn decode(bytes: &[u8]) -> Result<Envelope<'_>, Damage> {
     }
     let (header, payload) = checked[PREFIX_BYTES..].split_at(lengths.header_bytes);
     let meta = codec::from_bytes(header).ok_or(Damage::Header)?;
-    Ok(Envelope { key: key(checked), meta, payload, payload_offset: PREFIX_BYTES + lengths.header_bytes })
+    let order = u64::from_le_bytes(checked[16..24].try_into().expect("eight bytes"));
+    Ok(Envelope { key: key(checked), order, meta, payload, payload_offset: PREFIX_BYTES + lengths.header_bytes })
 }
 
 /// As [`decode`], of the record that is looked for.
@@ -214,7 +221,7 @@ pub(crate) fn lengths(bytes: &[u8]) -> Result<Lengths, Damage> {
 
 fn key(prefix: &[u8]) -> Key {
     let mut fingerprint = [0; 32];
-    fingerprint.copy_from_slice(&prefix[16..PREFIX_BYTES]);
+    fingerprint.copy_from_slice(&prefix[24..PREFIX_BYTES]);
     Key::new(Kind(number_u16(prefix, 6)), Fingerprint::from_bytes(fingerprint))
 }
 
@@ -242,7 +249,7 @@ mod tests {
         let key = Key::new(Kind::IR, Fingerprint::of("envelope").finish());
         let meta = Meta { label: "kernel".to_owned(), compile_ns: 1_000_000, written_unix_s: 1_763_000_000 };
         let mut bytes = Vec::new();
-        encode(&key, &meta, b"artifact", &mut bytes).unwrap();
+        encode(&key, 9, &meta, b"artifact", &mut bytes).unwrap();
         (key, meta, bytes)
     }
 
@@ -251,7 +258,7 @@ mod tests {
         let (key, meta, mut bytes) = sample();
         bytes.extend(b"more");
         let read = decode_expecting(&bytes, &key).unwrap();
-        assert_eq!((read.key, read.meta, read.payload), (key, meta, &b"artifact"[..]));
+        assert_eq!((read.key, read.order, read.meta, read.payload), (key, 9, meta, &b"artifact"[..]));
         assert_eq!(lengths(&bytes).unwrap().record_bytes(), bytes.len() - 4);
     }
 
@@ -299,8 +306,9 @@ mod tests {
     fn the_bytes_of_a_record_stay_the_same_over_releases() {
         let (_, _, bytes) = sample();
         assert_eq!(&bytes[..16], b"HPXR\x01\0\x02\0\x11\0\0\0\x08\0\0\0");
-        assert_eq!(&bytes[48..73], b"\x06kernel\xfc\x40\x42\x0f\0\xfc\xc0\x3e\x15\x69artifact");
-        assert_eq!(&bytes[73..], b"\xc3\x12(\xc4\x06\t\x1bI\xde\xf7\xf3\xa6\x04\xea\x0f\x85");
+        assert_eq!(&bytes[16..24], b"\x09\0\0\0\0\0\0\0");
+        assert_eq!(&bytes[56..81], b"\x06kernel\xfc\x40\x42\x0f\0\xfc\xc0\x3e\x15\x69artifact");
+        assert_eq!(&bytes[81..], b"G\xd3t^*\x19\xba>\xb6\xe4'Gqh\xc3\xae");
     }
 
     #[test]
@@ -308,7 +316,7 @@ mod tests {
         let (key, _, _) = sample();
         let meta = Meta { label: "é".repeat(200) + "x", ..Meta::default() };
         let mut bytes = Vec::new();
-        encode(&key, &meta, b"", &mut bytes).unwrap();
+        encode(&key, 0, &meta, b"", &mut bytes).unwrap();
         assert_eq!(decode(&bytes).unwrap().meta.label, "é".repeat(128));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// What a record of one day is charged; see `HintOptions::budget_bytes`.
 const RECORD_BYTES: u64 = 122;
-const FOLD_AT_LEAST: u64 = 64 << 10;
+const FOLD_AT_LEAST: u64 = 256 << 10;
 
 fn known(hints: &HintStore, among: std::ops::Range<u64>) -> Vec<u64> {
     among.filter(|number| hints.get(&unit(*number)).is_some()).collect()
@@ -47,7 +47,7 @@ fn sizes_and_the_order_of_uses_survive_a_restart_and_so_does_the_bound() {
 #[test]
 fn the_directory_stays_within_its_bound_over_restarts_that_bring_ever_new_units() {
     let folder = tempfile::tempdir().unwrap();
-    let budget = 40 << 10;
+    let budget = 100 << 10;
     let options = HintOptions::new(&DirectoryOptions::new("bound").dir(folder.path())).budget_bytes(budget);
     let mut most = 0;
     for run in 0..60 {
@@ -60,9 +60,9 @@ fn the_directory_stays_within_its_bound_over_restarts_that_bring_ever_new_units(
         drop(hints);
         most = most.max(bytes_below(folder.path()));
     }
-    // Twice the budget, and what one process writes before it looks again.
+    // Three times the budget, and what one process writes before it looks again.
     let one_run = 300 * RECORD_BYTES;
-    assert!(most <= (2 * budget).max(FOLD_AT_LEAST) + one_run, "{most} bytes");
+    assert!(most <= (3 * budget).max(FOLD_AT_LEAST) + one_run, "{most} bytes");
     let hints = open(options);
     let last = 59 * 300..60 * 300;
     assert!(last.clone().filter(|number| hints.get(&unit(*number)).is_some()).count() >= 250, "the newest are kept");
@@ -73,7 +73,7 @@ fn a_journal_that_repeats_itself_is_folded_by_itself() {
     let journal = Arc::new(MemoryJournal::new());
     let clock = noon();
     let hints = open(clock.on(HintOptions::in_journal(journal.clone())));
-    for round in 1..=2_000 {
+    for round in 1..=4_000 {
         for number in 0..10 {
             hints.record_hit(&unit(number));
         }
@@ -83,7 +83,20 @@ fn a_journal_that_repeats_itself_is_folded_by_itself() {
     }
     assert!(hints.stats().compactions >= 5);
     let again = open(clock.on(HintOptions::in_journal(journal)));
-    assert!((0..10).all(|number| again.get(&unit(number)).unwrap().hits == 2_000));
+    assert!((0..10).all(|number| again.get(&unit(number)).unwrap().hits == 4_000));
+}
+
+#[test]
+fn many_processes_that_record_little_leave_few_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = HintOptions::new(&DirectoryOptions::new("bound").dir(folder.path()));
+    let mut most = 0;
+    for _ in 0..200 {
+        open(options.clone()).record_hit(&unit(0));
+        most = most.max(files_below(folder.path()));
+    }
+    assert!((60..=70).contains(&most), "{most} files");
+    assert_eq!(open(options).get(&unit(0)).unwrap().hits, 200);
 }
 
 #[test]
@@ -164,4 +177,9 @@ fn bytes_below(folder: &Path) -> u64 {
         bytes += if metadata.is_dir() { bytes_below(&entry.path()) } else { metadata.len() };
     }
     bytes
+}
+
+fn files_below(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { files_below(&path) } else { 1 }).sum()
 }

@@ -2,8 +2,8 @@
 
 use super::{noon, open, unit};
 use hapax::{
-    Compacted, DirectoryOptions, Fingerprint, HintOptions, HintStore, Journal, JournalEntry, MemoryJournal, Refusal,
-    Replay,
+    Compacted, CrashDisk, DirectoryJournal, DirectoryOptions, Disk, DiskFault, FaultDisk, Fingerprint, HintOptions,
+    HintStore, Journal, JournalEntry, MemoryJournal, Refusal, Replay,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -80,7 +80,7 @@ fn what_a_full_disk_refuses_is_written_once_when_there_is_room() {
     journal.allow(1000);
     hints.flush().unwrap();
     hints.flush().unwrap();
-    assert_eq!((hints.stats().failures, hints.stats().lost), (5, 0));
+    assert_eq!((hints.stats().failures, hints.stats().lost, hints.stats().pending), (5, 0, 0));
     drop(hints);
     let again = open(clock.on(HintOptions::in_journal(journal)));
     assert!((0..UNITS).all(|number| again.get(&unit(number)).unwrap().hits == rounds));
@@ -186,4 +186,64 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         }
     }
     found
+}
+
+#[test]
+fn a_directory_that_is_removed_while_open_costs_what_was_in_it_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = DirectoryOptions::new("faults").dir(folder.path());
+    let clock = noon();
+    let hints = open(clock.on(HintOptions::new(&directory)));
+    hints.record_hit(&unit(0));
+    hints.flush().unwrap();
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        std::fs::remove_dir_all(entry.unwrap().path()).unwrap();
+    }
+    hints.record_hit(&unit(0));
+    let refused = hints.flush().unwrap_err();
+    assert!(matches!(refused, Refusal::Io { .. }), "{refused}");
+    hints.validate();
+    assert_eq!((hints.get(&unit(0)).unwrap().hits, hints.stats().pending), (2, 1), "memory goes on");
+    drop(hints);
+    assert_eq!(open(clock.on(HintOptions::new(&directory))).get(&unit(0)), None);
+}
+
+#[test]
+fn wherever_a_call_fails_once_every_use_is_counted_once() {
+    let clock = noon();
+    let session = |fault: Option<(u64, DiskFault)>| {
+        let disk = CrashDisk::new();
+        let open_journal = |disk: Arc<dyn Disk>| HintOptions::in_journal(Arc::new(DirectoryJournal::over_disk(disk)));
+        let (failing, faults) = FaultDisk::new(disk.clone());
+        if let Some((call, fault)) = fault {
+            faults.fail_call(call, fault);
+        }
+        let failing: Arc<dyn Disk> = Arc::new(failing);
+        let mut recorded = 0;
+        for _ in 0..3 {
+            let hints = HintStore::open(clock.on(open_journal(failing.clone())));
+            for step in 0..4 {
+                hints.record_hit(&unit(0));
+                recorded += u64::from(hints.off_reason().is_none());
+                let _ = hints.flush();
+                if step == 1 {
+                    let _ = hints.gc();
+                }
+            }
+            // What failed is not failing any more.
+            hints.sync().or_else(|_| hints.flush()).unwrap();
+            hints.validate();
+        }
+        let hints = open(clock.on(open_journal(Arc::new(disk))));
+        let found = hints.get(&unit(0)).map_or(0, |hint| hint.hits);
+        assert_eq!(found, recorded, "{fault:?}");
+        faults.calls()
+    };
+    let calls = session(None);
+    assert!(calls > 50, "{calls} calls");
+    for call in 1..=calls {
+        for fault in [DiskFault::Broken, DiskFault::Full, DiskFault::ReadOnly, DiskFault::ShortWrite] {
+            session(Some((call, fault)));
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Compile hints: that sums are sums over any processes, and that no defect of their predecessor came back.
 
 mod bounds;
+mod crash;
 mod defects;
 mod faults;
 mod model;

@@ -39,6 +39,14 @@ fn an_upward_path_is_caught_in_every_spelling() {
 }
 
 #[test]
+fn a_program_has_a_root_of_its_own_and_no_unsafe_code() {
+    let program = [file("src/bin/hapax/top.rs", "use crate::show;\nunsafe fn f() {}")];
+    assert!(imports_that_point_up(&program).is_empty());
+    assert!(!unsafe_out_of_place(&program).is_empty());
+    assert!(!imports_that_point_up(&[file("src/binary.rs", "use crate::show;")]).is_empty());
+}
+
+#[test]
 fn a_method_that_is_not_passed_on_is_caught() {
     let device = "/// Has `fn three`.\npub unsafe trait Device: Send {\n    fn one(&self);\n    unsafe fn two(&self) {\n    }\n}\nfn four() {}";
     assert_eq!(methods_not_passed_on(device, "fn one(&self) { self.0.one() }"), ["two"]);

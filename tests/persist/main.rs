@@ -1,7 +1,12 @@
 //! What outlives the process: that it does, and what damage, crashes, other processes and hostile surroundings do to it.
 
 mod code;
+mod crash;
+mod damage;
+mod environment;
+mod faults;
 mod journal;
+mod processes;
 mod restart;
 
 use hapax::{DirectoryOptions, DirectoryStore, Fingerprint, Key, Kind, Meta, Miss, Store};

@@ -1,7 +1,8 @@
 //! One process after the other.
 
 use crate::{Artifact, bytes_below, open, options};
-use hapax::{Key, Kind, Meta, Miss, Refusal, Store};
+use hapax::{DirectoryOptions, Key, Kind, LayeredStore, Meta, Miss, Refusal, Store};
+use std::sync::Arc;
 
 const SMALL: usize = 1000;
 const LARGE: usize = 400_000;
@@ -191,6 +192,30 @@ fn a_second_store_sees_what_the_first_puts() {
     artifact.put(&other);
     one.refresh().unwrap();
     assert!(artifact.is_in(&one));
+}
+
+#[test]
+fn a_pack_is_read_below_a_store_of_ones_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let pack = DirectoryOptions::pack(folder.path().join("pack"));
+    let artifacts: Vec<Artifact> = (0..3).map(|number| Artifact::new(number, SMALL)).collect();
+    let [in_both, in_pack, own] = &artifacts[..] else { unreachable!() };
+    {
+        let making = open(&pack);
+        in_both.put(&making);
+        in_pack.put(&making);
+    }
+    let below = Arc::new(open(&pack.read_only(true)));
+    let top = Arc::new(open(&options(&folder)));
+    let store = LayeredStore::new(top.clone(), vec![below.clone()]);
+    in_both.put(&store);
+    own.put(&store);
+    assert!(artifacts.iter().all(|artifact| artifact.is_in(&store)));
+    assert_eq!(store.entries().iter().map(|entry| entry.key).collect::<Vec<_>>(), [in_pack.key, in_both.key, own.key]);
+    assert_eq!((store.stats().hits, store.stats().misses), (3, 0));
+    store.clear().unwrap();
+    assert!(in_pack.is_in(&store) && in_both.is_in(&store) && !own.is_in(&store));
+    assert_eq!(below.stats().entries, 2);
 }
 
 fn private_folder() -> String {

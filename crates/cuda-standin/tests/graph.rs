@@ -170,6 +170,19 @@ fn a_capturing_stream_that_waits_for_an_event_from_outside() {
     });
 }
 
+/// Unlike work on it: CUDA's documentation of cuStreamIsCapturing says that the capture goes on.
+#[test]
+fn asking_the_legacy_stream_harms_no_capture() {
+    let session = Session::begin().unwrap();
+    let gpu = Gpu::new(&session);
+    let stream = gpu.blocking_stream();
+    call!(cuStreamBeginCapture_v2(stream, RELAXED)).unwrap();
+    let mut status = sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE;
+    assert_eq!(call!(cuStreamIsCapturing(LEGACY, &mut status)), Err(Code::STREAM_CAPTURE_IMPLICIT));
+    call!(cuGraphExecDestroy(end(stream).unwrap())).unwrap();
+    assert_eq!(session.violations(), Vec::<String>::new());
+}
+
 #[test]
 fn the_state_of_a_capture_can_be_asked_for() {
     let session = Session::begin().unwrap();

@@ -41,6 +41,26 @@ fn a_slice_goes_in_and_out_with_all_its_pending_work() {
     });
 }
 
+/// A reader needs the order that a writer gets by waiting for every noted stream.
+#[test]
+fn readers_of_an_adopted_slice_run_behind_what_cudarc_has_pending() {
+    in_every_mode(|_, device| {
+        let heap = heap(device, 1 << 20);
+        let theirs = CudaContext::new(0).unwrap().new_stream().unwrap();
+        let own = heap.new_stream().unwrap();
+        let module = heap.load_module(PTX.as_bytes()).unwrap();
+        let handle = heap.adopt_cuda_slice(theirs.alloc_zeros::<u32>(100).unwrap()).unwrap();
+        let kernel = module.on(&own).unwrap().function("read").unwrap();
+        rig::read(&kernel, &handle.on(&own).unwrap()).unwrap();
+        let again = heap.adopt_cuda_slice(theirs.alloc_zeros::<u32>(100).unwrap()).unwrap();
+        let mut words = [1; 100];
+        again.download_to(&mut words).unwrap();
+        assert_eq!(words, [0; 100]);
+        drop((handle, again, module));
+        heap.close().unwrap();
+    });
+}
+
 /// cudarc's own drop would free it without binding a context, and without a wait for our streams.
 #[test]
 fn an_adopted_handle_is_freed_by_its_own_allocator_after_its_streams_and_never_by_a_drop() {

@@ -1,9 +1,14 @@
 //! Handles and cache over the stand-in driver, in every mode of its scheduler. At the end of each session it panics if
 //! an access was ordered by nothing, or if a byte is left.
 
+#[allow(dead_code, reason = "shared with the other suites and the figures")]
+mod driver;
+
 use cuda_standin::{Code, Driver, Mode, Session};
 use cudarc::driver::result::stream::{begin_capture, end_capture};
 use cudarc::driver::sys::CUstreamCaptureMode;
+use driver::call;
+use driver::gpu::{NON_BLOCKING, PORTABLE};
 use hapax::{
     CudaDevice, DevBox, Device, DeviceError, DeviceRef, Error, FaultDevice, Freed, Heap, HeapOptions, Landed, Lookup,
     Removed, VramCache,
@@ -168,6 +173,38 @@ fn every_call_binds_the_context_on_the_thread_that_makes_it() {
     });
 }
 
+/// Streams that do not wait for the legacy one, and buffers that every context may copy.
+#[test]
+fn streams_and_buffers_are_made_as_the_contract_wants_them() {
+    in_every_mode(|_, device| {
+        let heap = heap(device, 1 << 16);
+        let stream = heap.new_stream().unwrap();
+        let mut flags = 0;
+        let raw = std::ptr::with_exposed_provenance_mut(stream.raw().0 as usize);
+        call!(cuStreamGetFlags(raw, &mut flags)).unwrap();
+        assert_eq!(flags, NON_BLOCKING);
+        let mut buffer = heap.page_locked_slice::<u8>(100).unwrap();
+        let flags = call!(cuMemHostGetFlags(-> u32, buffer.as_mut_ptr().cast())).unwrap();
+        assert_eq!(flags & PORTABLE, PORTABLE);
+        drop((buffer, stream));
+        heap.close().unwrap();
+    });
+}
+
+/// The shared suites count in bytes, on a device in front of the card; a user's heap does not.
+#[test]
+fn a_heap_on_a_card_has_granules_of_256_bytes_at_least() {
+    in_every_mode(|_, device| {
+        let refused = Heap::new(device, HeapOptions::new(1 << 16).granule_bytes(128)).unwrap_err();
+        assert!(matches!(&refused, Error::BadOption(text) if text.contains("at least 256")), "{refused}");
+        let heap = heap(device, 1 << 16);
+        assert_eq!((heap.granule_bytes(), heap.charge_bytes(1)), (256, 256));
+        let [one, two] = [(); 2].map(|()| heap.alloc::<u8>().unwrap().device_address());
+        assert!(one % 256 == 0 && two % 256 == 0);
+        heap.close().unwrap();
+    });
+}
+
 #[test]
 fn a_card_without_memory_is_told_from_a_heap_at_its_limit() {
     in_every_mode(|session, device| {
@@ -308,6 +345,70 @@ fn a_stream_under_capture_is_refused_and_nothing_of_ours_touches_it() {
         drop(handle);
         cache.into_handles().free_all().unwrap();
         heap.settle().unwrap();
+        heap.close().unwrap();
+    });
+}
+
+/// Marking the streams of what is parked stops at none of them.
+#[test]
+fn a_captured_stream_holds_up_its_own_blocks_alone() {
+    in_every_mode(|_, device| {
+        let heap = heap(device, 4096);
+        let (captured, other) = (heap.new_stream().unwrap(), heap.new_stream().unwrap());
+        let [held, free] =
+            [&captured, &other].map(|stream| heap.alloc_slice::<u8>(2048).unwrap().zero(stream).unwrap());
+        let raw = std::ptr::with_exposed_provenance_mut(captured.raw().0 as usize);
+        // SAFETY: the stream is alive, and its context is bound to this thread by the calls above.
+        unsafe { begin_capture(raw, CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED) }.unwrap();
+        drop((held, free));
+        let _ = heap.trim().unwrap(); // a sweep, which waits for nothing
+        assert_eq!(heap.settle().unwrap_err(), Error::StreamCapturing); // after it waited for the other
+        assert_eq!(heap.ledger().freeing_bytes, 2048);
+        drop(heap.alloc_slice::<u8>(2048).unwrap());
+        heap.validate();
+        // SAFETY: the capture was begun above, on this thread.
+        let graph = unsafe { end_capture(raw) }.unwrap();
+        // SAFETY: the graph is ours and was never instantiated.
+        unsafe { cudarc::driver::result::graph::destroy(graph) }.unwrap();
+        heap.close().unwrap();
+    });
+}
+
+#[test]
+fn a_fill_that_evicts_goes_on_beside_anothers_capture() {
+    in_every_mode(|_, device| {
+        let heap = heap(device, 1 << 16);
+        let (captured, other) = (heap.new_stream().unwrap(), heap.new_stream().unwrap());
+        let cache: VramCache<u32, [u8]> = VramCache::new(&heap, 1024).unwrap();
+        let held = heap.alloc_slice::<u8>(2048).unwrap().zero(&captured).unwrap();
+        let fill = |key: u32, stream| match cache.lookup(&key, stream).unwrap() {
+            Lookup::Miss(vacancy) => vacancy.fill_from(&[key as u8; 1024]).map(drop).map_err(|refused| *refused.error),
+            Lookup::Hit(_) => panic!("it is new"),
+        };
+        fill(0, &other).unwrap();
+        let raw = std::ptr::with_exposed_provenance_mut(captured.raw().0 as usize);
+        // SAFETY: the stream is alive, and its context is bound to this thread by the calls above.
+        unsafe { begin_capture(raw, CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED) }.unwrap();
+        drop(held);
+        for key in 1..4 {
+            fill(key, &other).unwrap();
+            assert_eq!(heap.ledger().live_bytes + heap.ledger().freeing_bytes, 1024 + 2048);
+        }
+        // SAFETY: the capture was begun above, on this thread.
+        let graph = unsafe { end_capture(raw) }.unwrap();
+        // SAFETY: the graph is ours and was never instantiated.
+        unsafe { cudarc::driver::result::graph::destroy(graph) }.unwrap();
+        // An entry that the captured stream itself used would stand beside its successor.
+        drop(cache.get(&3, &captured).unwrap().unwrap());
+        // SAFETY: as above.
+        unsafe { begin_capture(raw, CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED) }.unwrap();
+        assert_eq!(fill(4, &other), Err(Error::StreamCapturing));
+        // SAFETY: as above.
+        let graph = unsafe { end_capture(raw) }.unwrap();
+        // SAFETY: as above.
+        unsafe { cudarc::driver::result::graph::destroy(graph) }.unwrap();
+        fill(5, &other).unwrap();
+        cache.into_handles().free_all().unwrap();
         heap.close().unwrap();
     });
 }

@@ -53,6 +53,24 @@ fn on_a_lost_device_modules_and_adopted_memory_are_given_up_without_a_call() {
     session.reset(); // what was on the card went with it
 }
 
+/// Each of these says of itself that the context, or the process, is of no use any more: nothing is freed after it.
+#[test]
+fn a_code_that_ends_the_context_loses_the_device_and_another_does_not() {
+    let ends = [201, 214, 220, 226, 700, 709, 714, 719, 721, 810, 911];
+    let goes_on = [1, 2, 200, 400, 701, 720, 800, 801, 999];
+    for (code, lost) in ends.map(|code| (code, true)).into_iter().chain(goes_on.map(|code| (code, false))) {
+        let session = begin(Mode::Plain);
+        let device = DeviceRef::new(CudaDevice::open(0).unwrap());
+        let heap = heap(&device, 1 << 20);
+        session.fail("cuStreamCreate", 1, Code(code));
+        let refused = heap.new_stream().unwrap_err();
+        assert_eq!(refused == Error::DeviceLost, lost, "{code}: {refused}");
+        assert_eq!(device.is_lost(), lost, "{code}");
+        drop((heap, device));
+        session.reset(); // a lost device gives nothing back
+    }
+}
+
 #[test]
 fn threads_adopt_use_and_let_go_of_one_stream_while_others_sweep() {
     in_every_mode(|_, device| {

@@ -2,6 +2,7 @@
 
 mod rig;
 
+use cudarc::driver::result::stream::{StreamKind, begin_capture, create, destroy, end_capture};
 use cudarc::driver::sys::CUstreamCaptureMode;
 use cudarc::driver::{CudaContext, LaunchConfig, PushKernelArg};
 use hapax::{DevBox, Error, Launch, LaunchShape, Lookup, Returned, VramCache};
@@ -173,6 +174,33 @@ fn the_null_stream_can_be_adopted_and_the_per_thread_one_cannot() {
         let refused = device.adopt_cuda_stream(&context.per_thread_stream()).unwrap_err();
         assert!(matches!(&refused, Error::BadOption(text) if text.contains("each thread")), "{refused}");
         drop((data, module, null));
+        heap.close().unwrap();
+    });
+}
+
+/// Work on it would be ordered with the blocking stream's capture.
+#[test]
+fn the_null_stream_is_refused_while_a_blocking_stream_is_captured() {
+    in_every_mode(|_, device| {
+        let heap = heap(device, 1 << 20);
+        let context = CudaContext::new(0).unwrap();
+        let null = device.adopt_cuda_stream(&context.default_stream()).unwrap();
+        let data = heap.alloc_slice::<u32>(64).unwrap().zero(&null).unwrap();
+        context.bind_to_thread().unwrap();
+        let blocking = create(StreamKind::Default).unwrap();
+        // SAFETY: the stream is alive.
+        unsafe { begin_capture(blocking, CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED) }.unwrap();
+        assert_eq!(data.on(&null).map(drop).unwrap_err(), Error::StreamCapturing);
+        drop((data, null));
+        drop(device.new_stream().unwrap()); // asks whether the null stream is over
+        heap.trim().unwrap();
+        assert!(heap.ledger().freeing_bytes > 0, "parked until the capture ends");
+        // SAFETY: the capture was begun above, on this thread.
+        let graph = unsafe { end_capture(blocking) }.expect("the capture is whole");
+        // SAFETY: the graph is ours and was never instantiated.
+        unsafe { cudarc::driver::result::graph::destroy(graph) }.unwrap();
+        // SAFETY: nothing is on the stream, and it is not used again.
+        unsafe { destroy(blocking) }.unwrap();
         heap.close().unwrap();
     });
 }

@@ -200,6 +200,27 @@ fn empty_slabs_make_room_for_a_module() {
     assert_eq!(session.counters().live_bytes, 0);
 }
 
+/// Neither the limit nor anything that lives is in the way, but the heap holds what the card lacks.
+#[test]
+fn what_a_heap_holds_for_nothing_makes_room_on_the_card_for_a_module() {
+    let session = begin(Mode::Plain);
+    let heap = heap(&DeviceRef::new(hapax::CudaDevice::open(0).unwrap()), 1 << 20);
+    drop(heap.alloc_slice::<u8>(4096).unwrap());
+    assert!(heap.ledger().slab_bytes > 0);
+    session.fail("cuModuleLoadData", 1, Code::OUT_OF_MEMORY);
+    let module = heap.load_module(PTX.as_bytes()).unwrap();
+    assert_eq!(heap.ledger().slab_bytes, 0);
+    drop(module); // not unloaded yet
+    session.fail("cuModuleLoadData", 1, Code::OUT_OF_MEMORY);
+    let module = heap.load_module(PTX.as_bytes()).unwrap();
+    assert_eq!(session.counters().modules, 1);
+    session.fail("cuModuleLoadData", 1, Code::OUT_OF_MEMORY);
+    let refused = heap.load_module(PTX.as_bytes()).unwrap_err();
+    assert!(matches!(refused, Error::OutOfMemory { device_refused: true, .. }), "{refused}");
+    drop(module);
+    heap.close().unwrap();
+}
+
 #[test]
 fn every_call_of_a_session_with_modules_may_fail_and_nothing_is_lost() {
     let session_of = |device: &DeviceRef| -> Result<(), Error> {

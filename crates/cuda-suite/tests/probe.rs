@@ -29,6 +29,22 @@ fn each_way_to_have_no_cuda_says_what_to_install() {
     assert_eq!(cards.len(), 1);
     let card = CudaDevice::by_uuid(&cards[0].uuid).unwrap();
     assert_eq!(card.info(), &cards[0]);
-    assert!(CudaDevice::open(7).is_err() && CudaDevice::by_uuid("GPU-nobody").is_err());
+    for wrong in [CudaDevice::open(7), CudaDevice::by_uuid("GPU-nobody"), CudaDevice::by_uuid("GPU-")] {
+        let wrong = wrong.unwrap_err();
+        assert!(
+            matches!(wrong, CudaAbsent::NoSuchDevice { .. }) && wrong.to_string().contains(&cards[0].uuid),
+            "{wrong}"
+        );
+    }
+    session.set("devices", 2);
+    let both = CudaDevice::list().unwrap();
+    let common = both[0].uuid.bytes().zip(both[1].uuid.bytes()).take_while(|(one, two)| one == two).count();
+    if common > "GPU-".len() {
+        let ambiguous = CudaDevice::by_uuid(&both[0].uuid[..common]).unwrap_err();
+        assert!(both.iter().all(|card| ambiguous.to_string().contains(&card.uuid)), "{ambiguous}");
+    }
+    for card in &both {
+        assert_eq!(CudaDevice::by_uuid(&card.uuid["GPU-".len()..]).unwrap().info(), card);
+    }
     assert!(hapax::best_device().reason.contains(&cards[0].uuid));
 }

@@ -90,7 +90,16 @@ pub(crate) struct Artifact<'a> {
     pub(crate) data: &'a [DataObject],
 }
 
-impl Artifact<'_> {
+impl<'a> Artifact<'a> {
+    /// The symbol's place in the list, where it is added if it is new; `None` if the list is full.
+    pub(crate) fn position(&mut self, symbol: Symbol<'a>) -> Option<u16> {
+        let found = self.symbols.iter().position(|known| *known == symbol).unwrap_or(self.symbols.len());
+        if found == self.symbols.len() {
+            self.symbols.push(symbol);
+        }
+        u16::try_from(found).ok().filter(|found| *found < u16::MAX)
+    }
+
     /// The bytes to store. `None` if there is more of something than the format counts.
     pub(crate) fn to_bytes(&self) -> Option<Vec<u8>> {
         let mut out =
@@ -139,28 +148,34 @@ impl Artifact<'_> {
     }
 }
 
-/// Relocations as they lie in an artifact, all of them checked.
+/// Relocations, all of them checked: as they lie in an artifact, or as they were made.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Relocations<'a> {
-    bytes: &'a [u8],
-    architecture: Architecture,
+pub(crate) enum Relocations<'a> {
+    Parsed { bytes: &'a [u8], architecture: Architecture },
+    Made(&'a [Relocation]),
 }
 
 impl<'a> Relocations<'a> {
     pub(crate) fn iter(self) -> impl Iterator<Item = Relocation> + use<'a> {
-        self.bytes
-            .as_chunks::<RELOCATION_BYTES>()
-            .0
-            .iter()
-            .map(move |bytes| relocation(bytes, self.architecture).expect("parsed before"))
+        let count = match self {
+            Relocations::Parsed { bytes, .. } => bytes.len() / RELOCATION_BYTES,
+            Relocations::Made(made) => made.len(),
+        };
+        (0..count).map(move |at| match self {
+            Relocations::Parsed { bytes, architecture } => {
+                relocation(&bytes.as_chunks().0[at], architecture).expect("parsed before")
+            }
+            Relocations::Made(made) => made[at],
+        })
     }
 
-    fn all_valid(self, section_bytes: usize, symbols: usize) -> bool {
-        self.bytes.as_chunks::<RELOCATION_BYTES>().0.iter().all(|bytes| {
-            relocation(bytes, self.architecture).is_some_and(|relocation| {
+    fn parse(bytes: &'a [u8], architecture: Architecture, section_bytes: usize, symbols: usize) -> Option<Self> {
+        let valid = bytes.as_chunks().0.iter().all(|bytes| {
+            relocation(bytes, architecture).is_some_and(|relocation| {
                 relocation.kind.fits(relocation.offset, section_bytes) && usize::from(relocation.symbol) < symbols
             })
-        })
+        });
+        valid.then_some(Relocations::Parsed { bytes, architecture })
     }
 }
 
@@ -172,6 +187,15 @@ pub(crate) struct DataView<'a> {
     pub(crate) size: usize,
     pub(crate) bytes: &'a [u8],
     pub(crate) relocations: Relocations<'a>,
+}
+
+impl<'a> DataView<'a> {
+    /// Of an object that never was in an artifact.
+    pub(crate) fn of(object: &'a DataObject) -> DataView<'a> {
+        let DataObject { align_log2, writable, size, bytes, relocations } = object;
+        let relocations = Relocations::Made(relocations);
+        DataView { align_log2: *align_log2, writable: *writable, size: *size as usize, bytes, relocations }
+    }
 }
 
 /// An artifact in the bytes that it was read from.
@@ -201,7 +225,7 @@ impl<'a> View<'a> {
             [rest.length()?, rest.length()?, rest.length()?, rest.length()?, rest.length()?];
         let code = rest.take(code)?;
         let unwind = rest.take(unwind)?;
-        let relocations = rest.relocations(relocations, architecture)?;
+        let relocations = rest.relocations(relocations, architecture, code.len(), symbol_count)?;
         let traps = rest.take(traps.checked_mul(TRAP_BYTES)?)?;
         let mut symbols = Vec::with_capacity(symbol_count.min(rest.0.len()));
         for _ in 0..symbol_count {
@@ -209,12 +233,10 @@ impl<'a> View<'a> {
         }
         let mut objects = Vec::with_capacity(data.min(rest.0.len()));
         for _ in 0..data {
-            objects.push(rest.object(architecture)?);
+            objects.push(rest.object(architecture, symbol_count)?);
         }
         let sound = rest.0.is_empty()
             && !code.is_empty()
-            && relocations.all_valid(code.len(), symbol_count)
-            && objects.iter().all(|object| object.relocations.all_valid(object.bytes.len(), symbol_count))
             && traps
                 .as_chunks::<TRAP_BYTES>()
                 .0
@@ -246,9 +268,15 @@ impl<'a> Reader<'a> {
         usize::try_from(u32::from_le_bytes(self.array()?)).ok()
     }
 
-    fn relocations(&mut self, count: usize, architecture: Architecture) -> Option<Relocations<'a>> {
+    fn relocations(
+        &mut self,
+        count: usize,
+        architecture: Architecture,
+        section_bytes: usize,
+        symbols: usize,
+    ) -> Option<Relocations<'a>> {
         let bytes = self.take(count.checked_mul(RELOCATION_BYTES)?)?;
-        Some(Relocations { bytes, architecture })
+        Relocations::parse(bytes, architecture, section_bytes, symbols)
     }
 
     fn symbol(&mut self, own_objects: usize) -> Option<Symbol<'a>> {
@@ -272,12 +300,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn object(&mut self, architecture: Architecture) -> Option<DataView<'a>> {
+    fn object(&mut self, architecture: Architecture, symbols: usize) -> Option<DataView<'a>> {
         let [align_log2, writable] = self.array()?;
         let size = usize::try_from(u64::from_le_bytes(self.array()?)).ok()?;
         let (bytes, relocations) = (self.length()?, self.length()?);
         let bytes = self.take(bytes)?;
-        let relocations = self.relocations(relocations, architecture)?;
+        let relocations = self.relocations(relocations, architecture, bytes.len(), symbols)?;
         let sound = align_log2 <= ALIGN_LOG2_AT_MOST && writable <= 1 && bytes.len() <= size;
         sound.then_some(DataView { align_log2, writable: writable == 1, size, bytes, relocations })
     }

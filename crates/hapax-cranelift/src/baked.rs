@@ -1,8 +1,8 @@
 //! Finds addresses of this process among a function's constants: code that holds one means nothing in the next process.
 //! Knows no code, only numbers; a number counts if it points into a mapping of the process.
 
+use crate::memory::is_mapped;
 use cranelift_codegen::ir::{Function, GlobalValueData, InstructionData};
-use std::ops::Range;
 
 /// Smaller numbers are too likely to be numbers. Position-independent executables, shared libraries, heaps and stacks of
 /// 64-bit processes lie above.
@@ -34,36 +34,16 @@ pub(crate) fn address_in<'a>(function: &Function, data: impl Iterator<Item = &'a
     first_address(suspects)
 }
 
-/// The first word of the data that is an address of this process.
-pub(crate) fn address_in_data(bytes: &[u8]) -> Option<u64> {
-    first_address(words(bytes).collect())
-}
-
 fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
     bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word))
 }
 
 fn first_address(mut suspects: Vec<u64>) -> Option<u64> {
     suspects.retain(|value| (ADDRESSES_FROM..ADDRESSES_TO).contains(value));
-    if suspects.is_empty() {
-        return None;
-    }
-    // Read again each time: what was mapped a moment ago is not what is mapped now.
-    let mapped = mappings();
-    suspects.into_iter().find(|value| mapped.iter().any(|mapping| mapping.contains(value)))
+    suspects.into_iter().find(|value| is_mapped(*value))
 }
 
-/// What is mapped; nothing where the system does not say.
-fn mappings() -> Vec<Range<u64>> {
-    let Ok(text) = std::fs::read_to_string("/proc/self/maps") else { return Vec::new() };
-    let mapping = |line: &str| {
-        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
-        Some(u64::from_str_radix(start, 16).ok()?..u64::from_str_radix(end, 16).ok()?)
-    };
-    text.lines().filter_map(mapping).collect()
-}
-
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -71,12 +51,12 @@ mod tests {
     fn addresses_of_code_heap_and_stack_are_found_and_numbers_are_not() {
         let on_stack = 0u8;
         let on_heap = Box::new(0u8);
-        let code = mappings as fn() -> Vec<Range<u64>>;
+        let code = first_address as fn(Vec<u64>) -> Option<u64>;
         for address in [(&raw const on_stack).addr(), (&raw const *on_heap).addr(), code as usize] {
             let bytes = [&7u64.to_le_bytes()[..], &(address as u64).to_le_bytes()].concat();
-            assert_eq!(address_in_data(&bytes), Some(address as u64));
+            assert_eq!(address_in(&Function::new(), [&bytes[..]].into_iter()), Some(address as u64));
         }
         let numbers = [0, 1, 4096, u64::from(u32::MAX), 0x9e37_79b9_7f4a_7c15, u64::MAX, 1 << 47, 1 << 33];
-        assert_eq!(address_in_data(&numbers.map(u64::to_le_bytes).concat()), None);
+        assert_eq!(address_in(&Function::new(), [&numbers.map(u64::to_le_bytes).concat()[..]].into_iter()), None);
     }
 }

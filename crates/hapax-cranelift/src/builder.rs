@@ -84,8 +84,8 @@ impl JitBuilder {
         self
     }
 
-    /// Adds a code generator that makes better code than those before it, for units that [`tier_policy`]
-    /// (JitBuilder::tier_policy) finds worth it.
+    /// Adds a code generator that makes better code than those before it, for units that the
+    /// [policy](JitBuilder::tier_policy) finds worth it.
     pub fn tier(mut self, isa: OwnedTargetIsa) -> JitBuilder {
         self.isas.push(isa);
         self

@@ -75,7 +75,7 @@ impl<'a> Request<'a> {
         };
         for reloc in code.buffer.relocs() {
             let (symbol, offset) = self.symbol(&reloc.target, &context.func, &named)?;
-            let symbol = position(&mut artifact.symbols, symbol).ok_or_else(|| self.too_large())?;
+            let symbol = artifact.position(symbol).ok_or_else(|| self.too_large())?;
             let kind = Kind::of(reloc.kind).ok_or_else(|| self.unkept(unkept_relocation(reloc.kind)))?;
             let addend = reloc.addend.wrapping_add(offset);
             artifact.relocations.push(Relocation { offset: reloc.offset, kind, symbol, addend });
@@ -158,13 +158,4 @@ fn unkept_relocation(kind: Reloc) -> String {
         Reloc::Abs4 => "it holds an address in 4 bytes".to_owned(),
         other => format!("its relocation {other:?} is not one that can be loaded; thread-local data is such a case"),
     }
-}
-
-/// The symbol's place in the list, where it is added if it is new.
-fn position<'a>(symbols: &mut Vec<Symbol<'a>>, symbol: Symbol<'a>) -> Option<u16> {
-    let found = symbols.iter().position(|known| *known == symbol).unwrap_or(symbols.len());
-    if found == symbols.len() {
-        symbols.push(symbol);
-    }
-    u16::try_from(found).ok().filter(|found| *found < u16::MAX)
 }

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::imports;
 use crate::link::{Batch, Linked};
 use crate::stats::{Counters, JitStats};
-use crate::table::Table;
+use crate::table::{Known, Table};
 use crate::tier::{Hints, TierPolicy, UnitUse};
 use crate::unit::{Lower, Lowering, Lowers, Unit};
 use cranelift_codegen::Context;
@@ -50,6 +50,15 @@ pub(crate) struct Inner {
     hints: Option<Arc<dyn Hints>>,
     table: Mutex<Table>,
     enabled: AtomicBool,
+}
+
+/// Why a unit is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It was asked for, which is a use.
+    Request,
+    /// It may be. To count that as a use would keep everything hot for good that once was.
+    Ahead,
 }
 
 /// A unit on its way: where its artifact came from, and what is in it.
@@ -100,10 +109,19 @@ impl Jit {
     /// As [`compile`](Jit::compile) for each unit, in less time and memory: what is not in memory yet shares pages, which
     /// are made executable together. One result for each unit, in their order.
     pub fn compile_batch<U: Unit>(&self, units: &[U], lower: Lower<U>) -> Vec<Result<CodePtr, Error>> {
+        self.compile_all(units, lower, Purpose::Request)
+    }
+
+    pub(crate) fn compile_all<U: Unit>(
+        &self,
+        units: &[U],
+        lower: Lower<U>,
+        purpose: Purpose,
+    ) -> Vec<Result<CodePtr, Error>> {
         let mut results: Vec<Option<Result<CodePtr, Error>>> = Vec::with_capacity(units.len());
         let mut ready = Vec::new();
         for (at, unit) in units.iter().enumerate() {
-            results.push(match self.prepare(at, unit, lower) {
+            results.push(match self.prepare(at, unit, lower, purpose) {
                 Ok(Prepared::Loaded(code)) => Some(Ok(CodePtr::new(code, self.0.clone()))),
                 Ok(Prepared::Ready(unit)) => {
                     ready.push(unit);
@@ -112,7 +130,7 @@ impl Jit {
                 Err(error) => Some(Err(error)),
             });
         }
-        for (at, result) in self.load(&ready, units, lower) {
+        for (at, result) in self.load(&ready, units, lower, purpose) {
             results[at] = Some(result);
         }
         results.into_iter().map(|result| result.expect("each unit was loaded or refused")).collect()
@@ -189,26 +207,29 @@ impl Jit {
         self.0.counters.snapshot(code_bytes, page_bytes, retired)
     }
 
-    /// How often hints say that the unit was used.
-    pub(crate) fn hinted_uses<U: Unit>(&self, unit: &U) -> u64 {
-        let digest = unit.key(self.0.environment.unit_digest()).finish();
-        self.0.hints.as_ref().map_or(0, |hints| hints.uses(&digest))
+    /// What hints say that it is worth to have the unit before it is asked for; 0 without hints.
+    pub(crate) fn worth<U: Unit>(&self, unit: &U) -> f64 {
+        let Some(hints) = &self.0.hints else { return 0.0 };
+        hints.worth(&unit.key(self.0.environment.unit_digest()).finish())
     }
 
     pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
         self.0.table.lock().expect("no code panics under this lock")
     }
 
-    fn prepare<U: Unit>(&self, at: usize, unit: &U, lower: Lower<U>) -> Result<Prepared, Error> {
+    fn prepare<U: Unit>(&self, at: usize, unit: &U, lower: Lower<U>, purpose: Purpose) -> Result<Prepared, Error> {
         let inner = &*self.0;
         if Lowers::is_lowering() {
             return Err(Error::Nested { function: unit.name().into() });
         }
         let digest = unit.key(inner.environment.unit_digest()).finish();
-        let tier = self.choose_tier(unit.name(), &digest);
-        if let Some(code) = self.table().current(unit.name(), &digest, tier) {
-            inner.counters.memory_hit();
-            self.hint_hit(&digest);
+        let known = self.table().request(unit.name(), &digest, purpose == Purpose::Request);
+        let tier = self.choose_tier(unit.name(), &digest, &known);
+        if let Some((_, code)) = known.current.filter(|(current, _)| *current >= tier) {
+            if purpose == Purpose::Request {
+                inner.counters.memory_hit();
+                self.hint_hit(&digest);
+            }
             return Ok(Prepared::Loaded(code));
         }
         let name: Arc<str> = unit.name().into();
@@ -234,16 +255,15 @@ impl Jit {
         }
     }
 
-    fn choose_tier(&self, name: &str, digest: &Fingerprint) -> usize {
+    fn choose_tier(&self, name: &str, digest: &Fingerprint, known: &Known) -> usize {
         let inner = &*self.0;
         let tiers = inner.environment.tiers.len();
-        let known = self.table().request(name, digest);
         if tiers == 1 {
             return 0;
         }
         let earlier_uses = inner.hints.as_ref().map_or(0, |hints| hints.uses(digest));
-        let unit =
-            UnitUse { name, digest: *digest, requests: known.requests, earlier_uses, current: known.current, tiers };
+        let current = known.current.as_ref().map(|(tier, _)| *tier);
+        let unit = UnitUse { name, digest: *digest, requests: known.requests, earlier_uses, current, tiers };
         inner.policy.tier(&unit).min(tiers - 1)
     }
 
@@ -279,30 +299,42 @@ impl Jit {
     }
 
     /// Links and publishes all together; if that fails, each alone, so that one cannot spoil the others.
-    fn load<U: Unit>(&self, ready: &[Ready], units: &[U], lower: Lower<U>) -> Vec<(usize, Result<CodePtr, Error>)> {
+    fn load<U: Unit>(
+        &self,
+        ready: &[Ready],
+        units: &[U],
+        lower: Lower<U>,
+        purpose: Purpose,
+    ) -> Vec<(usize, Result<CodePtr, Error>)> {
         let all: Vec<&Ready> = ready.iter().collect();
-        if let Ok(codes) = self.link(&all) {
+        if let Ok(codes) = self.link(&all, purpose) {
             let codes = codes.into_iter().map(|code| Ok(CodePtr::new(code, self.0.clone())));
             return ready.iter().map(|ready| ready.at).zip(codes).collect();
         }
-        ready.iter().map(|one| (one.at, self.load_alone(one, &units[one.at], lower))).collect()
+        ready.iter().map(|one| (one.at, self.load_alone(one, &units[one.at], lower, purpose))).collect()
     }
 
-    fn load_alone<U: Unit>(&self, ready: &Ready, unit: &U, lower: Lower<U>) -> Result<CodePtr, Error> {
-        let code = match self.link(&[ready]) {
+    fn load_alone<U: Unit>(
+        &self,
+        ready: &Ready,
+        unit: &U,
+        lower: Lower<U>,
+        purpose: Purpose,
+    ) -> Result<CodePtr, Error> {
+        let code = match self.link(&[ready], purpose) {
             Ok(mut codes) => codes.pop(),
             // What the store gave was no artifact that fits here, whatever its checksum said.
             Err(_) if ready.stored => {
                 self.0.counters.unusable();
                 let again = self.compile_now(ready.at, ready.name.clone(), unit, lower, ready.digest, ready.tier)?;
-                self.link(&[&again])?.pop()
+                self.link(&[&again], purpose)?.pop()
             }
             Err(error) => return Err(error),
         };
         Ok(CodePtr::new(code.expect("one for one"), self.0.clone()))
     }
 
-    fn link(&self, ready: &[&Ready]) -> Result<Vec<Arc<Code>>, Error> {
+    fn link(&self, ready: &[&Ready], purpose: Purpose) -> Result<Vec<Arc<Code>>, Error> {
         let inner = &*self.0;
         let environment = &inner.environment;
         let mut batch = Batch::with_capacity(ready.len());
@@ -327,14 +359,15 @@ impl Jit {
         table.add_batch(&linked);
         let mut codes = Vec::with_capacity(ready.len());
         for (number, (one, abi)) in ready.iter().zip(abis).enumerate() {
-            let code = Arc::new(Code { linked: linked.clone(), number });
-            table.define(&one.name, abi, one.digest, one.tier, code.clone())?;
-            codes.push(code);
+            let code = Code { linked: linked.clone(), number };
+            codes.push(table.define(&one.name, abi, one.digest, one.tier, code)?);
         }
         drop(table);
         for one in ready.iter().filter(|one| one.stored) {
             inner.counters.store_hit(one.bytes.meta().compile_ns);
-            self.hint_hit(&one.digest);
+            if purpose == Purpose::Request {
+                self.hint_hit(&one.digest);
+            }
         }
         Ok(codes)
     }
@@ -363,7 +396,7 @@ struct Job<'a, U> {
 
 /// Why a job's result is not stored.
 #[derive(Debug, thiserror::Error)]
-enum NotStored {
+pub(crate) enum NotStored {
     #[error("{0}")]
     Error(Error),
     #[error("it can run in this process alone")]

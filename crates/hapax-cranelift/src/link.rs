@@ -364,3 +364,153 @@ pub(crate) fn no_pages(why: NoPages) -> Error {
         NoPages::System(error) => Error::Memory(Arc::new(error)),
     }
 }
+
+/// What Cranelift makes for aarch64, linked here and read back; no aarch64 instruction is executed.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::DataObject;
+    use crate::compile::{BakedAddresses, Request};
+    use crate::environment::Environment;
+    use crate::imports::ImportList;
+    use cranelift_codegen::Context;
+    use cranelift_codegen::ir::{ExternalName, GlobalValueData, UserExternalName};
+    use cranelift_codegen::settings::{self, Configurable, Flags};
+    use cranelift_control::ControlPlane;
+
+    const FUNCTION: &str = "function %f(i64) -> i64 {
+        gv0 = symbol colocated %near
+        gv1 = symbol %far
+        fn0 = colocated %callee(i64) -> i64
+        fn1 = %callee(i64) -> i64
+    block0(v0: i64):
+        v1 = symbol_value.i64 gv0
+        v2 = symbol_value.i64 gv1
+        v3 = load.i64 v1
+        v4 = load.i64 v2
+        v5 = call fn0(v3)
+        v6 = call fn1(v4)
+        v7 = iadd v5, v6
+        return v7
+    }";
+    /// Far outside of any space.
+    const HOST: u64 = 0x7123_4567_89a0;
+
+    struct Arm {
+        linked: Linked,
+        text: Vec<u32>,
+        space: Arc<Space>,
+        stub: u64,
+    }
+
+    /// Compiles the function for aarch64 and links it, with its names leading to data of its own and to the host.
+    fn linked(is_pic: &str) -> Arm {
+        let mut flags = settings::builder();
+        flags.set("is_pic", is_pic).unwrap();
+        flags.set("unwind_info", "true").unwrap();
+        let isa = cranelift_codegen::isa::lookup_by_name("aarch64-unknown-linux-gnu").unwrap();
+        let isa = isa.finish(Flags::new(flags)).unwrap();
+        let space = Space::reserve(1 << 20).unwrap();
+        let imports = ImportList::default().into_imports(&space, isa.triple().architecture).unwrap();
+        let environment = Environment::new(vec![isa], imports, b"");
+
+        let mut context = Context::new();
+        context.func = cranelift_reader::parse_functions(FUNCTION).unwrap().remove(0);
+        let named = [Named::Own(0), Named::Import("callee")].map(|named| Symbol { named, abi: 0 });
+        let name = |function: &mut cranelift_codegen::ir::Function, index| {
+            let name = UserExternalName { namespace: 0, index };
+            ExternalName::user(function.declare_imported_user_function(name))
+        };
+        let (data, callee) = (name(&mut context.func, 0), name(&mut context.func, 1));
+        for global in context.func.global_values.values_mut() {
+            if let GlobalValueData::Symbol { name, .. } = global {
+                *name = data.clone();
+            }
+        }
+        for function in context.func.dfg.ext_funcs.values_mut() {
+            function.name = callee.clone();
+        }
+        let own = [DataObject { align_log2: 3, size: 8, bytes: vec![7; 8], ..DataObject::default() }];
+        let function: Arc<str> = "f".into();
+        let request = Request {
+            environment: &environment,
+            tier: 0,
+            name: &function,
+            abi: 0,
+            data: &own,
+            symbols: &named,
+            baked: BakedAddresses::Refuse,
+        };
+        let compiled = request
+            .compile(&mut context, &mut ControlPlane::default(), |name| named.get(name.index as usize).copied())
+            .unwrap();
+        let view = View::parse(&compiled.bytes, environment.architecture).unwrap();
+        let words = view.code.len() / 4;
+        // A stub's place is taken for the host's function, so that a branch reaches it.
+        let fresh = space.take(Sections { text: 16, read_only: 0, writable: 0 }).unwrap();
+        let [stub, ..] = fresh.addresses();
+        let mut batch = Batch::with_capacity(1);
+        batch.function(function, view, |_| Ok(Target::At { address: HOST, near: stub })).unwrap();
+        let linked = batch.link(&space, &environment.common_entry).unwrap();
+        let text = (0..words).map(|word| read(&linked, linked.text().start + word as u64 * 4) as u32).collect();
+        Arm { linked, text, space, stub }
+    }
+
+    /// The eight bytes at an address of the batch.
+    #[expect(unsafe_code, reason = "reads what was linked")]
+    fn read(linked: &Linked, address: u64) -> u64 {
+        // SAFETY: The callers' addresses lie in the batch, whose pages can be read and are whole.
+        unsafe { linked.pages.pages().pointer(address).cast::<u64>().read_unaligned() }
+    }
+
+    /// Decodes by itself what the linker encoded: where each `bl` leads, each `adrp` with the `add` or `ldr` that follows
+    /// it, and each literal of 8 bytes.
+    fn targets(arm: &Arm) -> Vec<(&'static str, u64)> {
+        let start = arm.linked.functions()[0].code.start;
+        let mut found = Vec::new();
+        for (at, word) in arm.text.iter().enumerate() {
+            let place = start + at as u64 * 4;
+            if word >> 26 == 0b100101 {
+                let distance = i64::from((word << 6).cast_signed() >> 6) * 4;
+                found.push(("bl", place.wrapping_add_signed(distance)));
+            } else if word & 0x9f00_0000 == 0x9000_0000 {
+                let immediate = (word >> 5 & 0x7_ffff) << 2 | word >> 29 & 3;
+                let pages = i64::from((immediate << 11).cast_signed() >> 11) << 12;
+                let page = (place & !0xfff).wrapping_add_signed(pages);
+                let next = arm.text[at + 1];
+                let low = u64::from(next >> 10 & 0xfff);
+                match next & 0xffc0_0000 {
+                    0x9100_0000 => found.push(("adrp, add", page + low)),
+                    0xf940_0000 => found.push(("adrp, ldr", read(&arm.linked, page + low * 8))),
+                    _ => {}
+                }
+            } else if word & 0xff00_0000 == 0x5800_0000 {
+                let distance = i64::from((word << 8).cast_signed() >> 13) * 4;
+                found.push(("literal", read(&arm.linked, place.wrapping_add_signed(distance))));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn aarch64_code_reaches_its_data_and_the_host() {
+        let arm = linked("false");
+        let data = arm.linked.objects()[0].start;
+        let found = targets(&arm);
+        assert!(found.contains(&("bl", arm.stub)), "{found:x?}");
+        assert!(found.contains(&("literal", HOST)), "{found:x?}");
+        assert!(found.contains(&("literal", data)), "{found:x?}");
+        assert!(found.iter().any(|(how, at)| *how != "bl" && *how != "literal" && *at == data), "{found:x?}");
+        drop(arm.space);
+    }
+
+    #[test]
+    fn position_independent_aarch64_code_reaches_them_through_slots() {
+        let arm = linked("true");
+        let data = arm.linked.objects()[0].start;
+        let found = targets(&arm);
+        assert!(found.contains(&("adrp, ldr", HOST)), "{found:x?}");
+        assert!(found.contains(&("adrp, ldr", data)), "{found:x?}");
+        assert!(!found.iter().any(|(how, _)| *how == "literal"), "{found:x?}");
+    }
+}

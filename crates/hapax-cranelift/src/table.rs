@@ -37,7 +37,8 @@ struct Current {
 /// What is known of a unit before it is looked up.
 pub(crate) struct Known {
     pub(crate) requests: u64,
-    pub(crate) current: Option<usize>,
+    /// Its tier and its code.
+    pub(crate) current: Option<(usize, Arc<Code>)>,
 }
 
 impl Table {
@@ -45,16 +46,18 @@ impl Table {
         Table { stubs, units: HashMap::new(), retired: Vec::new(), batches: BTreeMap::new() }
     }
 
-    /// Counts a request for the unit, and says what there is of exactly this digest.
-    pub(crate) fn request(&mut self, name: &str, digest: &Fingerprint) -> Known {
-        let Some(entry) = self.units.get_mut(name) else { return Known { requests: 1, current: None } };
-        entry.requests += 1;
+    /// Counts a request for the unit, if it is one, and says what there is of exactly this digest.
+    pub(crate) fn request(&mut self, name: &str, digest: &Fingerprint, is_request: bool) -> Known {
+        let counted = u64::from(is_request);
+        let Some(entry) = self.units.get_mut(name) else { return Known { requests: counted, current: None } };
+        entry.requests += counted;
         let current = entry.current.as_ref().filter(|current| current.digest == *digest);
-        Known { requests: entry.requests, current: current.map(|current| current.tier) }
+        let current = current.map(|current| (current.tier, current.code.clone()));
+        Known { requests: entry.requests, current }
     }
 
     /// The current code of the unit, if it is of this digest and at least of that tier.
-    pub(crate) fn current(&self, name: &str, digest: &Fingerprint, tier: usize) -> Option<Arc<Code>> {
+    fn current(&self, name: &str, digest: &Fingerprint, tier: usize) -> Option<Arc<Code>> {
         let current = self.units.get(name)?.current.as_ref()?;
         (current.digest == *digest && current.tier >= tier).then(|| current.code.clone())
     }
@@ -103,22 +106,27 @@ impl Table {
         }
     }
 
-    /// Makes the code the definition that calls of the unit lead to, and retires the one before.
+    /// Makes the code the definition that calls of the unit lead to, and retires the one before. If another thread has
+    /// defined the same meanwhile, that stays and is returned.
     pub(crate) fn define(
         &mut self,
         name: &Arc<str>,
         abi: u64,
         digest: Fingerprint,
         tier: usize,
-        code: Arc<Code>,
-    ) -> Result<(), Error> {
+        code: Code,
+    ) -> Result<Arc<Code>, Error> {
         self.check_abi(name, abi)?;
+        if let Some(same) = self.current(name, &digest, tier) {
+            return Ok(same);
+        }
         let entry = self.entry(name, abi)?;
         let stub = entry.stub;
+        let code = Arc::new(code);
         let before = entry.current.replace(Current { digest, tier, code: code.clone() });
         self.retired.extend(before.map(|before| before.code));
         self.stubs.lead(stub, code.placed().code.start);
-        Ok(())
+        Ok(code)
     }
 
     /// Remembers a batch, so that its addresses can be looked up.

@@ -1,6 +1,7 @@
 //! Which code generator a unit deserves. Knows no code: numbers in, a tier out.
 
-use hapax::Fingerprint;
+use hapax::{Fingerprint, HintStore};
+use std::time::Duration;
 
 /// What is known about a unit when its tier is chosen.
 #[derive(Debug, Clone, Copy)]
@@ -50,16 +51,40 @@ impl TierPolicy for HotAfter {
     }
 }
 
-/// What earlier processes knew about units, by the digest of their keys.
+/// What earlier processes knew about units, by the digest of their keys. [`HintStore`] implements it.
 pub trait Hints: Send + Sync {
-    /// How much the unit was used; what is used more is precompiled first.
+    /// How often the unit was used, for the [`TierPolicy`].
     fn uses(&self, unit: &Fingerprint) -> u64;
+
+    /// What it is worth to have the unit before it is asked for, in any unit of measure: what is worth more is
+    /// [precompiled](crate::Jit::precompile) first.
+    fn worth(&self, unit: &Fingerprint) -> f64;
 
     /// The unit was asked for, and found in memory or in the store.
     fn hit(&self, unit: &Fingerprint);
 
     /// The unit was compiled.
     fn compiled(&self, unit: &Fingerprint, compile_ns: u64, size_bytes: u64);
+}
+
+/// Uses decay, and the worth is the time that having it is expected to save per day.
+impl Hints for HintStore {
+    fn uses(&self, unit: &Fingerprint) -> u64 {
+        // Rounded down: half a use is none.
+        self.rank(unit).map_or(0, |hint| hint.decayed_uses as u64)
+    }
+
+    fn worth(&self, unit: &Fingerprint) -> f64 {
+        self.rank(unit).map_or(0.0, |hint| hint.saving_ns_per_day)
+    }
+
+    fn hit(&self, unit: &Fingerprint) {
+        self.record_hit(unit);
+    }
+
+    fn compiled(&self, unit: &Fingerprint, compile_ns: u64, size_bytes: u64) {
+        self.record_compile(unit, size_bytes, Duration::from_nanos(compile_ns));
+    }
 }
 
 #[cfg(test)]

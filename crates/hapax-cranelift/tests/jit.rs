@@ -3,7 +3,7 @@
 mod common;
 
 use common::{builder, call, isa, jit, lower, memory_store, with_imports, words};
-use hapax::{CodeMode, CodeStore, Key, Kind, Store};
+use hapax::{CodeMode, CodeStore, Key, Kind};
 use hapax_cranelift::{Error, HotAfter, Jit};
 use std::sync::Arc;
 
@@ -122,7 +122,6 @@ fn a_symbol_that_is_not_listed_is_refused_by_name() {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn a_baked_address_is_refused_with_the_functions_name_or_run_and_not_kept() {
     let address = common::host_mul as *const u8 as usize;
     let body = format!("{address} a b .");
@@ -340,4 +339,80 @@ fn a_full_code_space_is_an_error_that_says_what_to_do() {
     let error = units.iter().find_map(|unit| jit.compile(unit, lower).map(|code| codes.push(code)).err()).unwrap();
     assert!(matches!(error, Error::Full { .. }), "{error}");
     assert!(codes.iter().all(|code| call(code, 1, 2) == 3));
+}
+
+#[test]
+fn threads_call_on_while_the_callee_is_redefined() {
+    let jit = jit(&memory_store());
+    let caller = jit.compile(&words("caller", "a b @f"), lower).unwrap();
+    jit.compile(&words("f", "a b +"), lower).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let begun = std::sync::Barrier::new(4);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    let (mut sums, mut products) = (0u64, 0u64);
+                    begun.wait();
+                    // At least once, however late the thread comes to run.
+                    while sums + products == 0 || !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        match call(&caller, 5, 6) {
+                            11 => sums += 1,
+                            30 => products += 1,
+                            other => panic!("{other} is neither"),
+                        }
+                    }
+                    sums + products
+                })
+            })
+            .collect();
+        begun.wait();
+        for round in 0..100 {
+            let body = if round % 2 == 0 { "a b *" } else { "a b +" };
+            jit.compile(&words("f", body), lower).unwrap();
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(threads.into_iter().all(|thread| thread.join().unwrap() > 0));
+    });
+    assert_eq!(jit.stats().retired, 100);
+    // SAFETY: The threads have ended, and this one is in no compiled code.
+    #[allow(unsafe_code)]
+    let freed = unsafe { jit.free_retired() };
+    assert_eq!(freed, 100);
+    assert_eq!(call(&caller, 5, 6), 11);
+    // Two bodies, compiled once each: every other definition came from the store.
+    assert_eq!(jit.stats().compiles, 3);
+}
+
+static HOSTS: [i64; 2] = [17, 25];
+
+#[test]
+fn data_of_the_host_is_read_where_it_is_and_only_if_it_is_listed() {
+    use cranelift_codegen::ir::{Function, InstBuilder, MemFlagsData, types::I64};
+    use hapax_cranelift::{LowerError, Lowering};
+    fn second(_: &common::Words, lowering: &mut Lowering<'_>, function: &mut Function) -> Result<(), LowerError> {
+        function.signature = common::binary();
+        let mut context = cranelift_frontend::FunctionBuilderContext::new();
+        let mut builder = cranelift_frontend::FunctionBuilder::new(function, &mut context);
+        let block = builder.create_block();
+        builder.append_block_params_for_function_params(block);
+        builder.switch_to_block(block);
+        let hosts = lowering.import_data("hosts", builder.func)?;
+        let at = builder.ins().symbol_value(I64, hosts);
+        let value = builder.ins().load(I64, MemFlagsData::trusted(), at, 8);
+        builder.ins().return_(&[value]);
+        builder.seal_all_blocks();
+        builder.finalize(lowering.isa().frontend_config());
+        Ok(())
+    }
+    let store = memory_store();
+    for compiles in [1, 0] {
+        let jit = builder(&store).import_data("hosts", HOSTS.as_ptr().cast()).build().unwrap();
+        assert_eq!(call(&jit.compile(&words("f", "hosts"), second).unwrap(), 0, 0), 25);
+        assert_eq!(jit.stats().compiles, compiles);
+    }
+    match jit(&store).compile(&words("f", "hosts"), second) {
+        Err(Error::NotListed { symbol, .. }) => assert_eq!(&*symbol, "hosts"),
+        other => panic!("{other:?}"),
+    }
 }

@@ -1,5 +1,7 @@
 //! What the next process finds: a real directory, other addresses, and panics and traps in code that it did not compile.
 
+#![allow(clippy::multiple_unsafe_ops_per_block, reason = "signal handlers are set in one go")]
+
 mod common;
 
 use common::{again, call, line_after, lower, words};

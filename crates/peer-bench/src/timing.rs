@@ -60,62 +60,72 @@ impl Work {
     }
 }
 
-/// All rows, as they are done.
-pub fn rows(settings: &Settings, mut done: impl FnMut(&Row)) -> Vec<Row> {
+/// The rows of one size, as they are done.
+pub fn rows(entries: usize, settings: &Settings, mut done: impl FnMut(&Row)) -> Vec<Row> {
     let mut rows = Vec::new();
-    for &entries in &settings.sizes {
-        let zipf = Zipf::new(entries * 10);
-        for &work in &settings.works {
-            for &threads in &settings.threads {
-                let names = settings.names.iter().filter(|&name| name != BARE || threads == 1);
-                let new = rows_of(work, entries, threads, &names.collect::<Vec<_>>(), &zipf, settings);
-                new.iter().for_each(&mut done);
-                rows.extend(new);
+    let zipf = Zipf::new(entries * 10);
+    for &work in &settings.works {
+        let contenders: Vec<(&str, Box<dyn Contender>)> =
+            settings.names.iter().map(|name| (&**name, contender(name, entries))).collect();
+        let first: Vec<u128> = (0..entries as u64).map(key).collect();
+        let fill = match work {
+            Work::Zipf => zipf.keys(2 * entries, 1),
+            _ => Vec::new(),
+        };
+        for (_, contender) in &contenders {
+            match work {
+                Work::Zipf => drop(contender.use_all(&fill)),
+                // A sampled or sharded cache need not hold all that fits; twice, what it lets in is in.
+                _ => (0..2).for_each(|_| contender.insert_all(&first)),
             }
+        }
+        let mut drawn = entries as u64;
+        for &threads in &settings.threads {
+            let there: Vec<&(&str, Box<dyn Contender>)> =
+                contenders.iter().filter(|(name, _)| *name != BARE || threads == 1).collect();
+            let new = rows_of(work, entries, threads, &there, &first, &zipf, &mut drawn, settings);
+            new.iter().for_each(&mut done);
+            rows.extend(new);
         }
     }
     rows
 }
 
+#[expect(clippy::too_many_arguments, reason = "all that one group of rows depends on")]
 fn rows_of(
     work: Work,
     entries: usize,
     threads: usize,
-    names: &[&String],
+    named: &[&(&str, Box<dyn Contender>)],
+    first: &[u128],
     zipf: &Zipf,
+    drawn: &mut u64,
     settings: &Settings,
 ) -> Vec<Row> {
-    let contenders: Vec<Box<dyn Contender>> = names.iter().map(|name| contender(name, entries)).collect();
-    let first: Vec<u128> = (0..entries as u64).map(key).collect();
-    for contender in &contenders {
-        match work {
-            Work::Zipf => drop(contender.use_all(&zipf.keys(3 * entries, 1))),
-            // A sampled or sharded cache need not hold all that fits; twice, what it lets in is in.
-            _ => (0..2).for_each(|_| contender.insert_all(&first)),
-        }
-    }
+    let names: Vec<&str> = named.iter().map(|(name, _)| *name).collect();
+    let contenders: Vec<&dyn Contender> = named.iter().map(|(_, contender)| &**contender).collect();
     // Only what is resident is looked up, in each contender its own keys.
     let resident: Vec<Vec<u128>> = match work {
-        Work::Hit => contenders.iter().map(|contender| resident(&**contender, &first)).collect(),
+        Work::Hit => contenders.iter().map(|contender| resident(*contender, first)).collect(),
         _ => Vec::new(),
     };
     let mut times = vec![Vec::new(); contenders.len()];
     let mut hits = vec![0; contenders.len()];
-    let (mut drawn, count) = (entries as u64, settings.operations);
+    let count = settings.operations;
     for round in 0..=settings.rounds {
         let batches: Vec<Vec<u128>> = (0..threads as u64)
             .map(|thread| match work {
                 Work::Hit => Vec::new(),
                 Work::InsertEvict => {
-                    drawn += count as u64;
-                    (drawn..).take(count).map(key).collect()
+                    *drawn += count as u64;
+                    (*drawn..).take(count).map(key).collect()
                 }
                 Work::Zipf => zipf.keys(count, 2 + round as u64 * threads as u64 + thread),
             })
             .collect();
         for turn in 0..contenders.len() {
             let at = (turn + round) % contenders.len();
-            let contender = &*contenders[at];
+            let contender = contenders[at];
             let own: Vec<Vec<u128>>;
             let batches = if work == Work::Hit {
                 own = (0..threads as u64)
@@ -136,7 +146,7 @@ fn rows_of(
     let ratio = |at: usize, to: Option<&Vec<f64>>| {
         to.map(|to| Spread::of(times[at].iter().zip(to).map(|(ours, theirs)| ours / theirs)))
     };
-    let row = |(at, name): (usize, &&String)| Row {
+    let row = |(at, name): (usize, &&str)| Row {
         work,
         entries,
         threads,
@@ -171,23 +181,26 @@ fn time(contender: &dyn Contender, work: Work, batches: &[Vec<u128>]) -> (f64, u
         let hits = run(keys);
         return ((processor_ns() - start) / operations, hits);
     }
-    let barrier = Barrier::new(batches.len() + 1);
-    std::thread::scope(|scope| {
+    let barrier = Barrier::new(batches.len());
+    let runs: Vec<(Instant, Instant, usize)> = std::thread::scope(|scope| {
         let threads: Vec<_> = batches
             .iter()
             .map(|keys| {
                 let (run, barrier) = (&run, &barrier);
                 scope.spawn(move || {
                     barrier.wait();
-                    run(keys)
+                    let start = Instant::now();
+                    let hits = run(keys);
+                    (start, Instant::now(), hits)
                 })
             })
             .collect();
-        barrier.wait();
-        let start = Instant::now();
-        let hits = threads.into_iter().map(|thread| thread.join().expect("a contender panicked")).sum();
-        (start.elapsed().as_nanos() as f64 / operations, hits)
-    })
+        threads.into_iter().map(|thread| thread.join().expect("a contender panicked")).collect()
+    });
+    // From the first that began to the last that ended.
+    let start = runs.iter().map(|run| run.0).min().expect("there are threads");
+    let end = runs.iter().map(|run| run.1).max().expect("there are threads");
+    ((end - start).as_nanos() as f64 / operations, runs.iter().map(|run| run.2).sum())
 }
 
 /// Of this thread: what other programs take of the machine does not count.

@@ -76,14 +76,18 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
             bytes: after.bytes.saturating_sub(budget_bytes),
             entries: after.entries.saturating_sub(self.max_entries),
         };
-        if let Some(slot) = self.sole_victim(need, replaced, counts) {
+        if need == Sum::default() && replaced.is_none() {
+            self.collect(counts, out);
+            return Ok(());
+        }
+        if let Some((slot, sum)) = self.sole_victim(need, replaced, counts) {
             self.collect(counts, out);
             self.policy.evict(slot);
             self.policy.remove(slot);
             self.renumber();
             self.counters.evictions += 1;
             let next = self.policy.first().map(|(_, next)| (next, self.slots.hash(next)));
-            out.push(self.take(slot));
+            out.push(self.take_charged(slot, sum));
             self.ahead = next;
             return Ok(());
         }
@@ -103,12 +107,14 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     }
 
     /// The common case, without a plan: the next victim is enough.
-    fn sole_victim(&self, need: Sum, replaced: Option<u32>, counts: &Counts) -> Option<u32> {
-        if need == Sum::default() || replaced.is_some() || !self.aside.is_empty() {
+    #[inline]
+    fn sole_victim(&self, need: Sum, replaced: Option<u32>, counts: &Counts) -> Option<(u32, Sum)> {
+        if replaced.is_some() || !self.aside.is_empty() {
             return None;
         }
         let (_, slot) = self.policy.first()?;
-        (self.sum_of(slot).covers(need) && !counts.at(slot).is_leased()).then_some(slot)
+        let sum = self.sum_of(slot);
+        (sum.covers(need) && !counts.at(slot).is_leased()).then_some((slot, sum))
     }
 
     /// Walks the order until enough is found: leased entries of the queue are passed, unleased ones detached.
@@ -167,10 +173,16 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     }
 
     /// The order may have got new numbers; what is aside is filed under them.
+    #[inline]
     fn renumber(&mut self) {
         if self.policy.renumber() {
-            let slots: Vec<u32> = std::mem::take(&mut self.aside).into_values().collect();
-            self.aside = slots.into_iter().map(|slot| (self.policy.rank(slot), slot)).collect();
+            self.file_again();
         }
+    }
+
+    #[cold]
+    fn file_again(&mut self) {
+        let slots: Vec<u32> = std::mem::take(&mut self.aside).into_values().collect();
+        self.aside = slots.into_iter().map(|slot| (self.policy.rank(slot), slot)).collect();
     }
 }

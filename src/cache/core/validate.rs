@@ -75,7 +75,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         let mut keyed = 0;
         for (slot, held) in self.slots.iter() {
             let (hash, key) = match held {
-                Slot::Vacant { hash, key } | Slot::Resident { hash, key, .. } => (*hash, key),
+                Slot::Vacant { hash, key, .. } | Slot::Resident { hash, key, .. } => (*hash, key),
                 Slot::Free { .. } | Slot::Retired { .. } => continue,
             };
             keyed += 1;

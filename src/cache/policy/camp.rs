@@ -110,6 +110,7 @@ impl Default for Camp {
 }
 
 impl Order for Camp {
+    #[inline(never)]
     fn admit(&mut self, slot: u32, weight: Weight) {
         let at = slot as usize;
         if self.links.len() <= at {
@@ -121,15 +122,19 @@ impl Order for Camp {
         self.push(slot);
     }
 
+    // Out of line, here and below: users of LRU should not carry it along.
+    #[inline(never)]
     fn touch(&mut self, slot: u32) {
         self.unlink(slot);
         self.readmit(slot);
     }
 
+    #[inline(never)]
     fn remove(&mut self, slot: u32) {
         self.unlink(slot);
     }
 
+    #[inline(never)]
     fn first(&self) -> Option<(Rank, u32)> {
         let &place = self.heads.first()?;
         Some((Rank { place, age: u64::MAX }, self.queues[class_of_place(place)].oldest))
@@ -160,6 +165,7 @@ impl Order for Camp {
         due
     }
 
+    #[inline(never)]
     fn readmit(&mut self, slot: u32) {
         let standing = &mut self.standings[slot as usize];
         let ratio = ratio_of(standing.class());

@@ -29,6 +29,7 @@ impl Default for Lru {
 }
 
 impl Order for Lru {
+    #[inline]
     fn admit(&mut self, slot: u32, _: Weight) {
         if self.links.len() <= slot as usize {
             self.links.resize(slot as usize + 1, Links { older: NIL, newer: NIL });
@@ -36,6 +37,7 @@ impl Order for Lru {
         self.push(slot);
     }
 
+    #[inline]
     fn touch(&mut self, slot: u32) {
         if self.newest != slot {
             self.unlink(slot);
@@ -43,10 +45,12 @@ impl Order for Lru {
         }
     }
 
+    #[inline]
     fn remove(&mut self, slot: u32) {
         self.unlink(slot);
     }
 
+    #[inline]
     fn first(&self) -> Option<(Rank, u32)> {
         (self.oldest != NIL).then_some((ATTACHED, self.oldest))
     }
@@ -84,6 +88,7 @@ impl Order for Lru {
 }
 
 impl Lru {
+    #[inline]
     fn push(&mut self, slot: u32) {
         self.links[slot as usize] = Links { older: self.newest, newer: NIL };
         match self.newest {
@@ -93,6 +98,7 @@ impl Lru {
         self.newest = slot;
     }
 
+    #[inline]
     fn unlink(&mut self, slot: u32) {
         let Links { older, newer } = self.links[slot as usize];
         match older {
@@ -135,5 +141,14 @@ mod tests {
         assert_eq!((lru.rank(0), lru.rank(1)), (first, second));
         lru.readmit(0);
         assert_eq!(order(&lru), [2, 0]);
+    }
+
+    #[test]
+    fn passing_numbers_go_on_beyond_32_bits() {
+        let mut lru = Lru { passings: u64::from(u32::MAX) - 1, ..Lru::default() };
+        (0..3).for_each(|slot| lru.admit(slot, Weight { cost_ns: 0, bytes: 1 }));
+        let ranks = [0, 1, 2].map(|slot| lru.detach(slot));
+        assert!(ranks.is_sorted() && ranks[2].age > u64::from(u32::MAX));
+        assert_eq!([0, 1, 2].map(|slot| lru.rank(slot)), ranks);
     }
 }

@@ -13,7 +13,7 @@ pub(crate) mod lru;
 /// let heap = Heap::new(HostDevice::new(), HeapOptions::new(1 << 20).granule_bytes(1))?;
 /// let options = CacheOptions::new(2).policy(Policy::Camp);
 /// let cache: Cache<&str, DevBox<u8>> = Cache::with_options(&heap, options)?;
-/// let byte = || heap.alloc::<u8>()?.upload_from(&7);
+/// let byte = || -> Result<DevBox<u8>, hapax::Error> { Ok(heap.alloc()?.upload_from(&7)?) };
 /// cache.insert_with_cost("dear", byte()?, 9_000_000)?.free_all()?;
 /// cache.insert_with_cost("cheap", byte()?, 1_000)?.free_all()?;
 /// let evicted = cache.insert_with_cost("next", byte()?, 1_000)?;

@@ -33,6 +33,16 @@ pub enum CudaAbsent {
         /// What the variable says, for the message.
         visible: String,
     },
+    /// There are cards, but not this one.
+    #[error(
+        "no one CUDA device is called {wanted:?}; this process may use {present}; see nvidia-smi -L and CUDA_VISIBLE_DEVICES"
+    )]
+    NoSuchDevice {
+        /// The number or UUID that was asked for.
+        wanted: String,
+        /// Number and UUID of each that there is.
+        present: String,
+    },
     /// A driver without a function that hapax needs, or older than it can use.
     #[error("the CUDA driver is too old ({found}); install one for CUDA {needed} or later")]
     DriverTooOld {
@@ -151,11 +161,10 @@ fn too_old(found: String) -> CudaAbsent {
 }
 
 fn open() -> Result<Library, CudaAbsent> {
-    // SAFETY: loading NVIDIA's driver runs its initialisers, which is what every CUDA program does.
-    let attempts = LIBRARIES.map(|name| unsafe { Library::new(name) });
     let mut reason = String::new();
-    for attempt in attempts {
-        match attempt {
+    for name in LIBRARIES {
+        // SAFETY: loading NVIDIA's driver runs its initialisers, which is what every CUDA program does.
+        match unsafe { Library::new(name) } {
             Ok(library) => return Ok(library),
             Err(error) => reason = error.to_string(),
         }
@@ -246,16 +255,20 @@ impl Functions {
     }
 }
 
-/// Codes after which the context is of no use, and every later call fails alike: CUDA's *sticky* errors
-/// (CUDA driver API reference, "Error handling"), a lost device, and a driver that is shutting down.
+/// Codes after which the context is of no use, and every later call fails alike: CUDA's *sticky* errors, which the driver API
+/// reference (`CUresult`) describes as such, a lost device, and a driver that is shutting down.
 fn fault_of(code: c_int) -> Fault {
     match code {
         2 => Fault::OutOfMemory,
         // deinitialized; device unavailable; ECC, NVLink and link errors that cannot be corrected
         4 | 46 | 214 | 220 | 226 => Fault::Lost,
+        // invalid context: each call binds the device's own first, so somebody has destroyed or reset that
+        201 => Fault::Lost,
         // illegal address, launch timeout, context destroyed, assertion, stack, instruction, alignment,
-        // address space, program counter, launch failure
-        700 | 702 | 709 | 710 | 714..=719 => Fault::Lost,
+        // address space, program counter, launch failure, leaked tensor memory
+        700 | 702 | 709 | 710 | 714..=719 | 721 => Fault::Lost,
+        // client ended by the MPS server; an error of a device outside of CUDA
+        810 | 911 => Fault::Lost,
         _ => Fault::Failed,
     }
 }

@@ -74,26 +74,26 @@ impl CudaDevice {
     /// Card `ordinal` of those that `CUDA_VISIBLE_DEVICES` leaves.
     ///
     /// # Errors
-    /// [`CudaAbsent`].
+    /// [`CudaAbsent::NoSuchDevice`] names those that there are; else as [`list`](CudaDevice::list).
     pub fn open(ordinal: usize) -> Result<CudaDevice, CudaAbsent> {
         let cards = Self::list()?;
-        match cards.into_iter().find(|card| card.ordinal == ordinal) {
-            Some(card) => Self::open_card(card),
-            None => Err(no_device()),
+        match cards.iter().find(|card| card.ordinal == ordinal) {
+            Some(card) => Self::open_card(card.clone()),
+            None => Err(no_such_device(ordinal.to_string(), &cards)),
         }
     }
 
     /// The card with this UUID, with or without `GPU-`, or a prefix that only one card has.
     ///
     /// # Errors
-    /// [`CudaAbsent`].
+    /// As [`open`](CudaDevice::open); also if several cards have the prefix.
     pub fn by_uuid(uuid: &str) -> Result<CudaDevice, CudaAbsent> {
         let wanted = uuid.trim_start_matches("GPU-").to_ascii_lowercase();
-        let mut cards = Self::list()?;
-        cards.retain(|card| card.uuid["GPU-".len()..].starts_with(&wanted));
-        match (cards.pop(), cards.is_empty()) {
-            (Some(card), true) if !wanted.is_empty() => Self::open_card(card),
-            _ => Err(no_device()),
+        let cards = Self::list()?;
+        let mut named = cards.iter().filter(|card| card.uuid["GPU-".len()..].starts_with(&wanted));
+        match (named.next(), named.next()) {
+            (Some(card), None) if !wanted.is_empty() => Self::open_card(card.clone()),
+            _ => Err(no_such_device(uuid.to_owned(), &cards)),
         }
     }
 
@@ -256,6 +256,11 @@ unsafe impl Device for CudaDevice {
         let mut status: c_int = 0;
         // SAFETY: the caller vouches that the stream is alive; the status is writable.
         let code = unsafe { (driver.stream_is_capturing)(stream_of(stream), &mut status) };
+        // The null stream while a blocking stream is captured: what is put on it would be ordered with the capture.
+        const CAPTURED_IMPLICITLY: c_int = 906;
+        if code == CAPTURED_IMPLICITLY {
+            return Ok(true);
+        }
         driver.check("cuStreamIsCapturing", code).map(|()| status != 0)
     }
 
@@ -417,6 +422,11 @@ impl CudaDevice {
         let error = last.expect("each try failed");
         Err(DeviceError { fault: Fault::Lost, ..error }) // a driver that cannot wait for its stream is of no use
     }
+}
+
+fn no_such_device(wanted: String, cards: &[CudaInfo]) -> CudaAbsent {
+    let present: Vec<String> = cards.iter().map(|card| format!("{} ({})", card.ordinal, card.uuid)).collect();
+    CudaAbsent::NoSuchDevice { wanted, present: present.join(", ") }
 }
 
 fn describe(driver: &Functions, ordinal: c_int) -> Result<(CUdevice, CudaInfo), DeviceError> {

@@ -51,6 +51,40 @@ pub trait DiskFile: Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
+impl<D: Disk + ?Sized> Disk for Arc<D> {
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        (**self).open(name)
+    }
+
+    fn open_held(&self, name: &str) -> io::Result<Option<Arc<dyn DiskFile>>> {
+        (**self).open_held(name)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        (**self).create(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        (**self).rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        (**self).remove(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        (**self).list()
+    }
+
+    fn bytes(&self, name: &str) -> io::Result<u64> {
+        (**self).bytes(name)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        (**self).sync()
+    }
+}
+
 /// All bytes of a file, unless there are more than `at_most`.
 pub(crate) fn read_all(file: &dyn DiskFile, at_most: u64) -> io::Result<Vec<u8>> {
     let bytes = file.bytes()?;

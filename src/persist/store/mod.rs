@@ -7,8 +7,13 @@
 //! - A **hint** is a sum over processes. To count it twice is as wrong as to lose it. It goes into a [`Journal`]: a set
 //!   of entries in which each stays exactly one entry, and which nobody but its user makes smaller.
 
+#[cfg(feature = "testing")]
+pub(crate) mod crash;
 pub(crate) mod directory;
 pub(crate) mod disk;
+#[cfg(feature = "testing")]
+pub(crate) mod fault;
+pub(crate) mod layered;
 pub(crate) mod memory;
 
 use crate::persist::envelope::{Damage, Key, Meta};

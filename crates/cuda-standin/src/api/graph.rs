@@ -21,8 +21,8 @@ calls! {
     }
 
     cuStreamIsCapturing(stream: u64, status: Out<c_uint>) Current |call| {
-        let (stream, name) = (call.stream_of(stream)?, call.name);
-        call.refuse_implicit_capture(stream, name)?;
+        let stream = call.stream_of(stream)?;
+        call.tell_implicit_capture(stream)?;
         status.put(call.capture_status(stream).0)
     }
 
@@ -108,6 +108,7 @@ calls! {
 
 fn capture_info(call: &mut Call, stream: u64, status: Out<c_uint>, id: Out<c_ulonglong>) -> Result<(), Code> {
     let stream = call.stream_of(stream)?;
+    call.tell_implicit_capture(stream)?;
     let (state, capture) = call.capture_status(stream);
     id.put_if_asked(capture.unwrap_or(0));
     status.put(state)

@@ -187,18 +187,27 @@ impl Model {
 
     /// Work on the legacy stream would be ordered with blocking streams that capture.
     pub fn refuse_implicit_capture(&mut self, stream: u64, call: &str) -> Result<(), Code> {
-        let own = &self.streams[&stream];
-        if own.kind != Kind::Legacy {
-            return Ok(());
-        }
-        let context = own.context;
-        let capturing =
-            |(_, peer): &(&u64, &Stream)| peer.context == context && peer.is_blocking() && peer.capture.is_some();
-        let Some(peer) = self.streams.iter().find(capturing).map(|(id, _)| *id) else { return Ok(()) };
+        let Some(peer) = self.implicit_capture(stream) else { return Ok(()) };
         let name = self.stream_name(peer);
         self.violation(format!("capture: {call} on the legacy stream while blocking {name} is capturing"));
         self.invalidate_capture(peer);
         Err(Code::STREAM_CAPTURE_IMPLICIT)
+    }
+
+    /// As `refuse_implicit_capture` for questions about captures, which are answered so and harm none.
+    pub fn tell_implicit_capture(&self, stream: u64) -> Result<(), Code> {
+        self.implicit_capture(stream).map_or(Ok(()), |_| Err(Code::STREAM_CAPTURE_IMPLICIT))
+    }
+
+    /// The capturing stream that work on this one would be ordered with.
+    fn implicit_capture(&self, stream: u64) -> Option<u64> {
+        let own = &self.streams[&stream];
+        if own.kind != Kind::Legacy {
+            return None;
+        }
+        let capturing =
+            |(_, peer): &(&u64, &Stream)| peer.context == own.context && peer.is_blocking() && peer.capture.is_some();
+        self.streams.iter().find(capturing).map(|(id, _)| *id)
     }
 
     /// Calls that a capture forbids everywhere, or on its own thread.

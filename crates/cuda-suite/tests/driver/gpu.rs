@@ -29,7 +29,13 @@ impl Gpu {
         call!(cuInit(0)).unwrap();
         let context = call!(cuDevicePrimaryCtxRetain(-> sys::CUcontext, 0)).unwrap();
         call!(cuCtxSetCurrent(context)).unwrap();
-        Gpu { context, module: load() }
+        let gpu = Gpu { context, module: load() };
+        // CUDA loads a kernel when it is first asked for, unless told otherwise, and may wait for all that runs then. Now
+        // nothing runs; later a test would take that wait for one of its own.
+        for kernel in ["fill", "copy", "read", "spin"] {
+            function(gpu.module, kernel);
+        }
+        gpu
     }
 
     pub fn stream(&self) -> Stream {

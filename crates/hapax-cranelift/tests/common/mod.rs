@@ -104,7 +104,7 @@ pub fn lower(unit: &Words, lowering: &mut Lowering<'_>, function: &mut Function)
                 let table = lowering.data(table, builder.func)?;
                 let at = builder.ins().symbol_value(I64, table);
                 let offset = pop()?;
-                let offset = builder.ins().ishl_imm(offset, 3);
+                let offset = builder.ins().ishl_imm_u(offset, 3);
                 let at = builder.ins().iadd(at, offset);
                 builder.ins().load(I64, MemFlagsData::trusted(), at, 0)
             }

@@ -2,6 +2,7 @@
 //! data under one lock of the caller's; no input or output.
 
 use crate::persist::envelope::Key;
+use crate::persist::store::directory::names::Name;
 use crate::persist::store::directory::segment::{HEADER_BYTES, Row};
 use crate::persist::store::disk::DiskFile;
 use hashbrown::HashMap;
@@ -16,6 +17,8 @@ pub(super) struct Index {
     large_bytes: u64,
     /// Of files that hold no entries: temporary ones of other processes, the recency list.
     pub(super) other_bytes: u64,
+    /// Large files whose key was put again since.
+    pub(super) superseded: Vec<Name>,
     /// The temporary file of this process's own that reserves room for a large entry.
     pub(super) reservation: Option<u64>,
     /// Whether uses are known here that no file has.
@@ -28,6 +31,8 @@ pub(super) struct Place {
     pub(super) at: At,
     /// Of its record.
     pub(super) bytes: u32,
+    /// When it was put: of two places of a key all processes agree on the one that was put later.
+    pub(super) order: u64,
     pub(super) last_use: u64,
 }
 
@@ -51,14 +56,13 @@ pub(super) struct Segment {
 
 impl Default for Index {
     fn default() -> Index {
-        // 0 stands for a use that is not known.
-        let next_use = 1;
         Index {
             places: HashMap::new(),
             segments: HashMap::new(),
-            next_use,
+            next_use: 1,
             large_bytes: 0,
             other_bytes: 0,
+            superseded: Vec::new(),
             reservation: None,
             uses_unwritten: false,
         }
@@ -72,27 +76,41 @@ impl Index {
 
     /// The place, and from now on the most recently used.
     pub(super) fn touch(&mut self, key: &Key) -> Option<Place> {
+        let last_use = self.take_use();
         let place = self.places.get_mut(key)?;
-        place.last_use = self.next_use;
-        self.next_use += 1;
+        place.last_use = last_use;
         self.uses_unwritten = true;
         Some(*place)
     }
 
-    /// An entry that was put by this process just now.
-    pub(super) fn put(&mut self, key: Key, at: At, bytes: u32) {
-        let last_use = self.next_use;
-        self.uses_unwritten = true;
-        self.place_at(key, Place { at, bytes, last_use });
+    /// A number for a use that happens now.
+    pub(super) fn take_use(&mut self) -> u64 {
+        self.next_use += 1;
+        self.next_use - 1
     }
 
-    /// An entry that was found in the directory, last used then or, if that is unknown, now. Of two places of a key the one
-    /// that was used later counts: a put is a use.
-    pub(super) fn found(&mut self, key: Key, at: At, bytes: u32, last_use: Option<u64>) {
-        let last_use = last_use.unwrap_or(self.next_use);
-        if self.places.get(&key).is_none_or(|known| known.last_use <= last_use) {
-            self.place_at(key, Place { at, bytes, last_use });
+    /// An entry that was put by this process just now. Returns what it supersedes; if another process's put turned out to be
+    /// the later one meanwhile, that stays, as it does for everybody else.
+    pub(super) fn put(&mut self, key: Key, at: At, bytes: u32, order: u64) -> Option<Place> {
+        self.uses_unwritten = true;
+        let known = self.places.get(&key).copied();
+        if known.is_some_and(|known| known.order > order) {
+            return None;
         }
+        self.place_at(key, Place { at, bytes, order, last_use: order });
+        known
+    }
+
+    /// An entry that was found in the directory. Of two that were put as one, since one was written again, the one found
+    /// last counts: the other is about to go.
+    pub(super) fn found(&mut self, key: Key, mut place: Place) {
+        if let Some(known) = self.places.get(&key) {
+            if known.order > place.order {
+                return;
+            }
+            place.last_use = place.last_use.max(known.last_use);
+        }
+        self.place_at(key, place);
     }
 
     /// An entry that was written again, to be kept when its segment goes. That is no use.
@@ -102,7 +120,7 @@ impl Index {
 
     fn place_at(&mut self, key: Key, place: Place) {
         self.forget(&key);
-        self.saw_use(place.last_use);
+        self.saw_use(place.last_use.max(place.order));
         if place.at == At::Large {
             self.large_bytes += large_file_bytes(place.bytes);
         }
@@ -110,8 +128,8 @@ impl Index {
     }
 
     /// Forgets an entry, if it is still there.
-    pub(super) fn forget_at(&mut self, key: &Key, at: At) {
-        if self.places.get(key).is_some_and(|place| place.at == at) {
+    pub(super) fn forget_at(&mut self, key: &Key, gone: Place) {
+        if self.places.get(key).is_some_and(|place| (place.at, place.order) == (gone.at, gone.order)) {
             self.forget(key);
         }
     }
@@ -156,15 +174,12 @@ impl Index {
     }
 
     /// Forgets all segments and large entries that are not among those that exist.
-    pub(super) fn keep_only(&mut self, segments: &HashSet<u64>, large: &HashSet<Key>) {
+    pub(super) fn keep_only(&mut self, segments: &HashSet<u64>, large: &HashSet<(Key, u64)>) {
         let gone: Vec<u64> = self.segments.keys().filter(|id| !segments.contains(id)).copied().collect();
         gone.into_iter().for_each(|id| self.drop_segment(id));
-        let gone: Vec<Key> = self.large_keys().filter(|key| !large.contains(key)).collect();
+        let is_gone = |(key, place): &(&Key, &Place)| place.at == At::Large && !large.contains(&(**key, place.order));
+        let gone: Vec<Key> = self.places.iter().filter(is_gone).map(|(key, _)| *key).collect();
         gone.iter().for_each(|key| self.forget(key));
-    }
-
-    fn large_keys(&self) -> impl Iterator<Item = Key> {
-        self.places.iter().filter(|(_, place)| place.at == At::Large).map(|(key, _)| *key)
     }
 
     pub(super) fn segment_ids(&self) -> Vec<u64> {
@@ -195,19 +210,13 @@ impl Index {
     pub(super) fn rows(&self, segment: u64) -> Vec<Row> {
         let row = |(key, place): (&Key, &Place)| match place.at {
             At::Segment { id, offset } if id == segment => {
-                Some(Row { key: *key, offset, bytes: place.bytes, last_use: place.last_use })
+                Some(Row { key: *key, offset, bytes: place.bytes, order: place.order, last_use: place.last_use })
             }
             _ => None,
         };
         let mut rows: Vec<Row> = self.places.iter().filter_map(row).collect();
         rows.sort_unstable_by_key(|row| row.offset);
         rows
-    }
-
-    /// The uses of all entries.
-    pub(super) fn uses(&self) -> Vec<Row> {
-        let row = |(key, place): (&Key, &Place)| Row { key: *key, offset: 0, bytes: 0, last_use: place.last_use };
-        self.places.iter().map(row).collect()
     }
 
     /// Every place is in a segment that is known, inside of what is known of it, and the sums add up.
@@ -226,6 +235,11 @@ impl Index {
         }
         assert_eq!(large_bytes, self.large_bytes);
     }
+}
+
+/// The file of a large entry.
+pub(super) fn large_name(key: &Key, place: Place) -> String {
+    Name::Large { key: *key, order: place.order, bytes: large_file_bytes(place.bytes) as u32 }.to_string()
 }
 
 pub(super) fn large_file_bytes(record_bytes: u32) -> u64 {

@@ -362,7 +362,7 @@ impl Core {
 fn encode(fingerprint: &Fingerprint, entry: &[u8]) -> Vec<u8> {
     let mut record = Vec::new();
     let key = Key::new(Kind::HINT, *fingerprint);
-    envelope::encode(&key, &Meta::default(), entry, &mut record).expect("entries are short");
+    envelope::encode(&key, 0, &Meta::default(), entry, &mut record).expect("entries are short");
     record.resize(segment::aligned(record.len()), 0);
     record
 }

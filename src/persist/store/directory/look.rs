@@ -2,7 +2,7 @@
 
 use crate::persist::envelope::Damage;
 use crate::persist::store::directory::Core;
-use crate::persist::store::directory::index::{At, Index, Segment};
+use crate::persist::store::directory::index::{At, Index, Place, Segment};
 use crate::persist::store::directory::names::Name;
 use crate::persist::store::directory::segment::{self, FileType, HEADER_BYTES, Row};
 use crate::persist::store::disk::{DiskFile, read_all};
@@ -18,7 +18,7 @@ const SEGMENT_BYTES_AT_MOST: u64 = 1 << 30;
 #[derive(Default)]
 struct Found {
     file: Option<Arc<dyn DiskFile>>,
-    /// With the last use where a sidecar lists them, 0 where a scan found them.
+    /// With the last use as the sidecar lists it, or the put where a scan found them.
     rows: Vec<Row>,
     known_to: u64,
     file_bytes: u64,
@@ -39,7 +39,7 @@ impl Core {
             match *name {
                 Name::Segment(id) => drop(segments.insert(id)),
                 Name::Sidecar(id) => drop(sidecars.insert(id)),
-                Name::Large(key, _) => drop(large.insert(key)),
+                Name::Large { key, order, .. } => drop(large.insert((key, order))),
                 Name::Temporary(id, _) if reservation == Some(id) => {}
                 Name::Temporary(_, bytes) => other_bytes += u64::from(bytes),
                 Name::Recency => other_bytes += self.disk.bytes(&name.to_string()).unwrap_or(0),
@@ -56,21 +56,22 @@ impl Core {
                 None => drop(segments.remove(&id)),
             }
         }
-        // What a sidecar lists was put before what stands behind it or has none yet. Of two places of a key the later counts.
-        rows.sort_by_key(|(_, row)| if row.last_use == 0 { u64::MAX } else { row.last_use });
         for (id, row) in rows {
-            let last_use = (row.last_use > 0).then_some(row.last_use);
-            index.found(row.key, At::Segment { id, offset: row.offset }, row.bytes, last_use);
+            let Row { key, offset, bytes, order, last_use } = row;
+            index.found(key, Place { at: At::Segment { id, offset }, bytes, order, last_use });
         }
+        let mut superseded = Vec::new();
         for name in &names {
-            if let Name::Large(key, bytes) = *name {
+            if let Name::Large { key, order, bytes } = *name {
                 let record_bytes = bytes.saturating_sub(HEADER_BYTES as u32);
-                // A put into a segment removes the large file of its key, so where there is one, it is the later.
-                if index.place(&key).is_none_or(|place| place.at != At::Large || place.bytes != record_bytes) {
-                    index.found(key, At::Large, record_bytes, None);
+                index.found(key, Place { at: At::Large, bytes: record_bytes, order, last_use: order });
+                if index.place(&key).is_some_and(|place| place.order > order) {
+                    other_bytes += u64::from(bytes);
+                    superseded.push(*name);
                 }
             }
         }
+        index.superseded = superseded;
         // What this process made after the listing is not in it.
         let lately = std::mem::take(&mut *self.lately.lock());
         segments.extend(lately.segments);
@@ -160,6 +161,27 @@ impl Core {
         found.known_to = scan.end as u64;
         found.rows.extend(scan.records.into_iter().map(|(row, _)| row));
         found.file = Some(file);
+    }
+
+    /// Reads on in a segment that the caller holds, so that it cannot grow any more. True if there was more in it than was
+    /// known.
+    pub(super) fn catch_up(&self, id: u64, held: &Arc<dyn DiskFile>) -> bool {
+        let known_to = self.index.lock().segment(id).map_or(0, |segment| segment.known_to);
+        let bytes = held.bytes().unwrap_or(0);
+        if bytes <= known_to {
+            return false;
+        }
+        let mut found = Found { file: Some(held.clone()), known_to, file_bytes: bytes, ..Found::default() };
+        self.scan_on(id, &mut found, bytes);
+        // Kept for reading, the handle would hold the segment.
+        found.file = None;
+        let had_more = !found.rows.is_empty();
+        let (mut index, mut rows) = (self.index.lock(), Vec::new());
+        self.merge(&mut index, id, found, &mut rows);
+        for (id, Row { key, offset, bytes, order, last_use }) in rows {
+            index.found(key, Place { at: At::Segment { id, offset }, bytes, order, last_use });
+        }
+        had_more
     }
 
     fn merge(&self, index: &mut Index, id: u64, found: Found, rows: &mut Vec<(u64, Row)>) {

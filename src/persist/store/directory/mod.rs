@@ -26,6 +26,8 @@ use crate::persist::store::directory::real::RealDisk;
 use crate::persist::store::directory::root::{Distrust, Surroundings};
 use crate::persist::store::directory::write::{Writer, absent_is_fine};
 use crate::persist::store::disk::Disk;
+#[cfg(feature = "testing")]
+use crate::persist::store::fault::DiskFaults;
 use crate::persist::store::{Collected, Miss, Record, Refusal, Store, StoreStats, StoredEntry};
 use crate::sync::Mutex;
 use std::fmt;
@@ -82,7 +84,7 @@ struct Core {
 #[derive(Default)]
 struct Lately {
     segments: Vec<u64>,
-    large: Vec<Key>,
+    large: Vec<(Key, u64)>,
 }
 
 #[derive(Default)]
@@ -115,6 +117,15 @@ impl DirectoryStore {
     pub(crate) fn off(why: Distrust) -> DirectoryStore {
         let message = why.to_string().into();
         DirectoryStore(Err(Off { why, message, misses: AtomicU64::new(0), refusals: AtomicU64::new(0) }))
+    }
+
+    /// As [`open_strict`](DirectoryStore::open_strict), with faults in front of the file system.
+    #[cfg(feature = "testing")]
+    pub fn open_behind(options: &DirectoryOptions, faults: &DiskFaults) -> Result<DirectoryStore, Distrust> {
+        let surroundings = options.surroundings.clone().unwrap_or_else(Surroundings::real);
+        let directory = root::open(options, &surroundings, "code")?;
+        let disk = faults.in_front_of(RealDisk::new(directory, surroundings.user));
+        Ok(Self::over(Arc::new(disk), options.settings()))
     }
 
     /// Over another disk than the file system, for tests.
@@ -212,9 +223,9 @@ impl Store for DirectoryStore {
         if core.settings.read_only {
             return Err(Refusal::ReadOnly);
         }
-        let collected = core.collect(&mut core.writer.lock());
+        // First, since it counts.
         core.write_recency();
-        collected
+        core.collect(&mut core.writer.lock())
     }
 
     fn stats(&self) -> StoreStats {

@@ -15,8 +15,8 @@ pub(super) enum Name {
     Segment(u64),
     /// Where the records of a segment are.
     Sidecar(u64),
-    /// One record that is too large for a segment, of so many bytes.
-    Large(Key, u32),
+    /// One record that is too large for a segment.
+    Large { key: Key, order: u64, bytes: u32 },
     /// Being written, and will take so many bytes.
     Temporary(u64, u32),
     /// When which entry was last used.
@@ -45,9 +45,11 @@ impl Name {
             }
             Some((stem, "art")) => {
                 let mut parts = stem.split('-');
-                let (fingerprint, kind, bytes) = (parts.next()?, parts.next()?, parts.next()?);
+                let mut part = || parts.next();
+                let (fingerprint, kind, order, bytes) = (part()?, part()?, part()?, part()?);
                 let kind = Kind::internal(number(kind)?.try_into().ok()?);
-                Name::Large(Key::new(kind, Fingerprint::from_hex(fingerprint)?), number(bytes)?.try_into().ok()?)
+                let key = Key::new(kind, Fingerprint::from_hex(fingerprint)?);
+                Name::Large { key, order: number(order)?, bytes: number(bytes)?.try_into().ok()? }
             }
             _ => return None,
         };
@@ -61,7 +63,9 @@ impl fmt::Display for Name {
         match self {
             Name::Segment(id) => write!(f, "{id:016x}.seg"),
             Name::Sidecar(id) => write!(f, "{id:016x}.idx"),
-            Name::Large(key, bytes) => write!(f, "{}-{:04x}-{bytes:08x}.art", key.fingerprint, key.kind.number()),
+            Name::Large { key, order, bytes } => {
+                write!(f, "{}-{:04x}-{order:016x}-{bytes:08x}.art", key.fingerprint, key.kind.number())
+            }
             Name::Temporary(id, bytes) => write!(f, "{id:016x}-{bytes:08x}.tmp"),
             Name::Recency => f.write_str("recency"),
             Name::Lock => f.write_str("lock"),
@@ -91,7 +95,7 @@ mod tests {
         let names = [
             Name::Segment(u64::MAX),
             Name::Sidecar(0),
-            Name::Large(key, 300_000),
+            Name::Large { key, order: 77, bytes: 300_000 },
             Name::Temporary(5, u32::MAX),
             Name::Recency,
             Name::Lock,

@@ -1,6 +1,6 @@
 //! What a user chooses about a directory, and what follows from it.
 
-use crate::persist::store::directory::root::Surroundings;
+use crate::persist::store::directory::root::{self, Distrust, Surroundings};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,11 +17,14 @@ const SEGMENTS: u64 = 32;
 pub struct DirectoryOptions {
     pub(super) name: String,
     pub(super) dir: Option<PathBuf>,
+    /// The directory itself, and nothing below it.
+    pub(super) pack: Option<PathBuf>,
     pub(super) budget_bytes: u64,
     pub(super) read_only: bool,
     pub(super) sync_each_put: bool,
     pub(super) allow_network: bool,
     pub(super) look_every: Duration,
+    pub(super) segment_bytes: Option<u64>,
     pub(super) surroundings: Option<Surroundings>,
 }
 
@@ -35,13 +38,22 @@ impl DirectoryOptions {
         DirectoryOptions {
             name: name.into(),
             dir: None,
+            pack: None,
             budget_bytes: DEFAULT_BUDGET_BYTES,
             read_only: false,
             sync_each_put: false,
             allow_network: false,
             look_every: Duration::from_millis(100),
+            segment_bytes: None,
             surroundings: None,
         }
+    }
+
+    /// For a pack: entries that are files of exactly this directory, as a part of an image, to be read below a store of
+    /// one's own ([`LayeredStore`](crate::LayeredStore)). Opened with [`read_only`](DirectoryOptions::read_only) it may
+    /// belong to root. To make one, open it without and put.
+    pub fn pack(directory: impl AsRef<Path>) -> DirectoryOptions {
+        DirectoryOptions { pack: Some(directory.as_ref().to_owned()), ..DirectoryOptions::new("pack") }
     }
 
     /// In this directory, whatever the environment says. An absolute path.
@@ -76,14 +88,30 @@ impl DirectoryOptions {
         DirectoryOptions { look_every, ..self }
     }
 
+    /// Another length of segments than follows from the budget, for tests.
+    #[cfg(feature = "testing")]
+    pub fn segment_bytes(self, segment_bytes: u64) -> DirectoryOptions {
+        DirectoryOptions { segment_bytes: Some(segment_bytes), ..self }
+    }
+
     /// Played surroundings, for tests.
     #[cfg(feature = "testing")]
     pub fn surroundings(self, surroundings: Surroundings) -> DirectoryOptions {
         DirectoryOptions { surroundings: Some(surroundings), ..self }
     }
 
+    /// Where everything is: `NAME-UID` and the format's version, below the directory; a pack is its directory. Looks at the environment and opens
+    /// nothing, so it need not exist.
+    ///
+    /// # Errors
+    /// [`Distrust::NoHome`], [`Distrust::BadName`], and [`Distrust::CannotOpen`] for a relative path.
+    pub fn path(&self) -> Result<PathBuf, Distrust> {
+        root::path(self, &self.surroundings.clone().unwrap_or_else(Surroundings::real))
+    }
+
     pub(super) fn settings(&self) -> Settings {
-        let segment_bytes = (self.budget_bytes / SEGMENTS).clamp(SEGMENT_BYTES_AT_LEAST, SEGMENT_BYTES_AT_MOST);
+        let share = (self.budget_bytes / SEGMENTS).clamp(SEGMENT_BYTES_AT_LEAST, SEGMENT_BYTES_AT_MOST);
+        let segment_bytes = self.segment_bytes.unwrap_or(share);
         Settings {
             budget_bytes: self.budget_bytes,
             segment_bytes,

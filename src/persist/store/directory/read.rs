@@ -2,10 +2,10 @@
 
 use crate::persist::envelope::{self, Damage, Key};
 use crate::persist::store::directory::Core;
-use crate::persist::store::directory::index::{At, Place};
+use crate::persist::store::directory::index::{At, Place, large_file_bytes, large_name};
 use crate::persist::store::directory::names::Name;
 use crate::persist::store::directory::segment::{self, FileType, HEADER_BYTES};
-use crate::persist::store::disk::DiskFile;
+use crate::persist::store::disk::{DiskFile, read_all};
 use crate::persist::store::{Miss, Record};
 use std::io;
 use std::sync::Arc;
@@ -48,15 +48,17 @@ impl Core {
     fn read(&self, key: &Key, place: Place, file: Option<Arc<dyn DiskFile>>) -> Result<Record, Miss> {
         let read = match place.at {
             At::Segment { id, offset } => self.read_segment(id, offset, place.bytes, file).map(|bytes| (bytes, 0)),
-            At::Large => self.read_large(key, place.bytes).map(|bytes| (bytes, HEADER_BYTES)),
+            At::Large => self.read_large(key, place).map(|bytes| (bytes, HEADER_BYTES)),
         };
         let (bytes, skip) = match read {
             Ok(read) => read,
-            Err(error) => {
-                // What is gone was evicted by another process, or cleared.
-                self.index.lock().forget_at(key, place.at);
-                return Err(if error.kind() == io::ErrorKind::NotFound { Miss::Absent } else { Miss::Unreadable });
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Evicted by another process, or cleared.
+                self.index.lock().forget_at(key, place);
+                return Err(Miss::Absent);
             }
+            // It may be readable the next time.
+            Err(_) => return Err(Miss::Unreadable),
         };
         let record = if skip > 0 { segment::body(&bytes, FileType::Large, 0) } else { Ok(&bytes[..]) };
         match record.and_then(|record| envelope::decode_expecting(record, key)) {
@@ -86,11 +88,16 @@ impl Core {
         Ok(record)
     }
 
+    fn read_large(&self, key: &Key, place: Place) -> io::Result<Vec<u8>> {
+        let file = self.disk.open(&large_name(key, place))?;
+        read_all(&*file, large_file_bytes(place.bytes))
+    }
+
     /// It is not looked at again by this process. A large file goes at once; the bytes in a segment go with the segment.
     fn forget_damaged(&self, key: &Key, place: Place, damage: Damage) -> Miss {
-        self.index.lock().forget_at(key, place.at);
+        self.index.lock().forget_at(key, place);
         if place.at == At::Large && !self.settings.read_only && !matches!(damage, Damage::OtherVersion(_)) {
-            let _ = self.disk.remove(&Name::Large(*key, place.bytes + HEADER_BYTES as u32).to_string());
+            let _ = self.disk.remove(&large_name(key, place));
         }
         Miss::Damaged(damage)
     }

@@ -4,24 +4,26 @@
 use crate::persist::envelope::{Key, Kind};
 use crate::persist::fingerprint::Fingerprint;
 use crate::persist::store::directory::Core;
+use crate::persist::store::directory::index::Index;
 use crate::persist::store::directory::names::Name;
-use crate::persist::store::directory::segment::{self, FileType, Row};
+use crate::persist::store::directory::segment::{self, FileType};
 use crate::persist::store::disk::read_all;
 use std::sync::atomic::Ordering;
 
 const RECENCY: Key = Key::new(Kind::internal(0xfff2), Fingerprint::from_bytes([0; 32]));
 const BYTES_AT_MOST: u64 = 1 << 30;
+/// Of each entry: its last use (8), its kind (2), its fingerprint (32).
+const USE_BYTES: usize = 42;
 
 impl Core {
     /// Learns what the file says.
     pub(super) fn read_recency(&self) {
         let Ok(file) = self.disk.open(&Name::Recency.to_string()) else { return };
         let Ok(bytes) = read_all(&*file, BYTES_AT_MOST) else { return };
-        let rows = segment::whole_payload(&bytes, FileType::Recency, 0, &RECENCY).and_then(segment::decode_rows);
-        match rows {
+        match segment::whole_payload(&bytes, FileType::Recency, 0, &RECENCY) {
             Ok(rows) => {
                 let mut index = self.index.lock();
-                rows.iter().for_each(|row| index.learn_use(&row.key, row.last_use));
+                rows.chunks_exact(USE_BYTES).for_each(|row| learn(&mut index, row));
             }
             Err(_) => drop(self.counters.damaged.fetch_add(1, Ordering::Relaxed)),
         }
@@ -34,15 +36,26 @@ impl Core {
             return;
         }
         self.read_recency();
-        let rows: Vec<Row> = {
+        let uses = {
             let mut index = self.index.lock();
             index.uses_unwritten = false;
-            index.uses()
+            index.by_use()
         };
-        let mut payload = Vec::new();
-        segment::encode_rows(&rows, &mut payload);
+        let mut payload = Vec::with_capacity(uses.len() * USE_BYTES);
+        for (key, place) in uses {
+            payload.extend(place.last_use.to_le_bytes());
+            payload.extend(key.kind.number().to_le_bytes());
+            payload.extend(key.fingerprint.as_bytes());
+        }
         let bytes = segment::whole_file(FileType::Recency, 0, &RECENCY, &payload);
         // A failure leaves the older list, which is still a list.
         let _ = self.replace(&Name::Recency.to_string(), &bytes);
     }
+}
+
+fn learn(index: &mut Index, row: &[u8]) {
+    let last_use = u64::from_le_bytes(row[..8].try_into().expect("eight bytes"));
+    let kind = Kind::internal(u16::from_le_bytes([row[8], row[9]]));
+    let fingerprint = Fingerprint::from_bytes(row[10..].try_into().expect("32 bytes"));
+    index.learn_use(&Key::new(kind, fingerprint), last_use);
 }

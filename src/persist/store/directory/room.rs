@@ -9,11 +9,11 @@
 
 use crate::persist::envelope::{self, Key};
 use crate::persist::store::directory::Core;
-use crate::persist::store::directory::index::{At, Place, large_file_bytes};
+use crate::persist::store::directory::index::{At, Place, large_file_bytes, large_name};
 use crate::persist::store::directory::names::Name;
 use crate::persist::store::directory::segment;
 use crate::persist::store::directory::write::{Writer, absent_is_fine};
-use crate::persist::store::disk::{DiskFile, read_all};
+use crate::persist::store::disk::DiskFile;
 use crate::persist::store::{Collected, Refusal};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -41,6 +41,7 @@ impl Core {
         if self.index.lock().resident_bytes() <= target {
             return;
         }
+        self.remove_superseded(writer);
         let in_use = self.segments_of_others();
         if self.sealed_bytes(&in_use) <= target {
             return;
@@ -52,6 +53,19 @@ impl Core {
                 break;
             }
             self.evict(writer, candidate, &keep, lock.is_some());
+        }
+    }
+
+    fn remove_superseded(&self, writer: &mut Writer) {
+        let superseded = std::mem::take(&mut self.index.lock().superseded);
+        for name in superseded {
+            if let Name::Large { bytes, .. } = name {
+                if self.disk.remove(&name.to_string()).or_else(absent_is_fine).is_ok() {
+                    let mut index = self.index.lock();
+                    index.other_bytes = index.other_bytes.saturating_sub(u64::from(bytes));
+                    writer.names_unsynced = true;
+                }
+            }
         }
     }
 
@@ -129,9 +143,8 @@ impl Core {
     fn evict(&self, writer: &mut Writer, candidate: Candidate, keep: &HashSet<Key>, write_again: bool) {
         match candidate.victim {
             Victim::Large(key, place) => {
-                let name = Name::Large(key, large_file_bytes(place.bytes) as u32).to_string();
-                if self.disk.remove(&name).or_else(absent_is_fine).is_ok() {
-                    self.index.lock().forget_at(&key, At::Large);
+                if self.disk.remove(&large_name(&key, place)).or_else(absent_is_fine).is_ok() {
+                    self.index.lock().forget_at(&key, place);
                     self.count_evicted(&[key]);
                 }
             }
@@ -144,6 +157,10 @@ impl Core {
                     // Gone already, or a file that cannot be opened and counts for nothing.
                     Err(_) => return self.index.lock().drop_segment(id),
                 };
+                if self.catch_up(id, &held) {
+                    // It was still being written when it was looked at. It is decided on the next time.
+                    return;
+                }
                 if write_again && candidate.bytes_to_keep > 0 {
                     // On a full or failing disk what cannot be written again is evicted like the rest.
                     let _ = self.write_again(writer, id, &*held, keep);
@@ -233,12 +250,5 @@ impl Core {
         writer.names_unsynced |= files > 0;
         let after = self.index.lock().resident_bytes();
         Ok(Collected { files, bytes: before.saturating_sub(after) })
-    }
-
-    /// A large entry's record, out of its file.
-    pub(super) fn read_large(&self, key: &Key, record_bytes: u32) -> std::io::Result<Vec<u8>> {
-        let file_bytes = large_file_bytes(record_bytes);
-        let file = self.disk.open(&Name::Large(*key, file_bytes as u32).to_string())?;
-        read_all(&*file, file_bytes)
     }
 }

@@ -142,6 +142,10 @@ pub(super) fn open(options: &DirectoryOptions, surroundings: &Surroundings, part
     }
     let mut path = root.clone();
     let mut directory = open_directory(CWD, &root, &root)?;
+    if options.pack.is_some() {
+        check_private(&directory, &root, user, make)?;
+        return Ok(directory);
+    }
     for step in [&format!("{}-{user}", options.name), VERSION, part] {
         path.push(step);
         directory = private_directory(&directory, step, &path, user, make)?;
@@ -155,6 +159,18 @@ pub(super) fn open(options: &DirectoryOptions, surroundings: &Surroundings, part
     }
 }
 
+/// `ROOT/NAME-UID/v1`, or a pack's own directory; unchecked.
+pub(super) fn path(options: &DirectoryOptions, surroundings: &Surroundings) -> Result<PathBuf, Distrust> {
+    if !is_name(&options.name) {
+        return Err(Distrust::BadName { name: options.name.clone() });
+    }
+    let root = root(options, surroundings)?;
+    if options.pack.is_some() {
+        return Ok(root);
+    }
+    Ok(root.join(format!("{}-{}", options.name, surroundings.user)).join(VERSION))
+}
+
 fn is_name(name: &str) -> bool {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     (1..=64).contains(&name.len()) && name.chars().all(allowed) && !name.starts_with('.')
@@ -162,7 +178,7 @@ fn is_name(name: &str) -> bool {
 
 fn root(options: &DirectoryOptions, surroundings: &Surroundings) -> Result<PathBuf, Distrust> {
     let variable = |name: &str| (surroundings.variable)(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    if let Some(dir) = &options.dir {
+    if let Some(dir) = options.pack.as_ref().or(options.dir.as_ref()) {
         let absolute = dir.is_absolute().then(|| dir.clone());
         return absolute.ok_or_else(|| cannot_open(dir, &io::Error::other("it is not an absolute path")));
     }
@@ -193,15 +209,21 @@ fn private_directory(parent: &OwnedFd, name: &str, path: &Path, user: u32, make:
         }
     }
     let directory = directory?;
-    let stat = rustix::fs::fstat(&directory).map_err(|error| cannot_open(path, &error.into()))?;
-    if stat.st_uid != user {
+    check_private(&directory, path, user, make)?;
+    Ok(directory)
+}
+
+/// What root has made can be read: root could do anything anyway.
+fn check_private(directory: &OwnedFd, path: &Path, user: u32, to_write: bool) -> Result<(), Distrust> {
+    let stat = rustix::fs::fstat(directory).map_err(|error| cannot_open(path, &error.into()))?;
+    if stat.st_uid != user && (to_write || stat.st_uid != 0) {
         return Err(Distrust::ForeignOwner { path: shown(path), owner: stat.st_uid, user });
     }
     let mode = u64::from(stat.st_mode) as u32 & 0o7777;
     if mode & 0o022 != 0 {
         return Err(Distrust::WritableByOthers { path: shown(path), mode });
     }
-    Ok(directory)
+    Ok(())
 }
 
 fn open_directory(parent: impl rustix::fd::AsFd, name: &Path, path: &Path) -> Result<OwnedFd, Distrust> {

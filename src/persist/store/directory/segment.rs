@@ -7,10 +7,10 @@
 //!      4  2  version 1  multiple of 16 bytes                     with zeros, and whose payload is
 //!      6  2  type                                                   0  8  bytes of the segment that it covers
 //!      8  8  number     large entry: the header, then one           8  8  rows n
-//!                       record                                     16 56n rows: 0  2  kind        2  2  zero
+//!                       record                                     16 64n rows: 0  2  kind        2  2  zero
 //!                                                                               4  4  offset      8  4  bytes
-//!                                                                              12  4  zero       16  8  last use
-//!                                                                              24 32  fingerprint
+//!                                                                              12  4  zero       16  8  order
+//!                                                                              24  8  last use   32 32  fingerprint
 //! ```
 
 use crate::persist::envelope::{self, Damage, FORMAT_VERSION, Key, Kind, Meta};
@@ -20,7 +20,7 @@ use crate::persist::fingerprint::Fingerprint;
 pub(super) const HEADER_BYTES: usize = 16;
 const MAGIC: [u8; 4] = *b"HPXF";
 const ALIGN: usize = 16;
-const ROW_BYTES: usize = 56;
+const ROW_BYTES: usize = 64;
 const INDEX: Kind = Kind::internal(0xfff1);
 
 /// What a file is, besides what its name says.
@@ -40,6 +40,7 @@ pub(super) struct Row {
     pub(super) key: Key,
     pub(super) offset: u32,
     pub(super) bytes: u32,
+    pub(super) order: u64,
     pub(super) last_use: u64,
 }
 
@@ -92,7 +93,8 @@ pub(super) fn scan(stretch: &[u8], offset: usize) -> Scan<'_> {
         match envelope::decode(rest) {
             Ok(record) => {
                 let bytes = record.record_bytes();
-                let row = Row { key: record.key, offset: scan.end as u32, bytes: bytes as u32, last_use: 0 };
+                let (order, last_use) = (record.order, record.order);
+                let row = Row { key: record.key, offset: scan.end as u32, bytes: bytes as u32, order, last_use };
                 scan.records.push((row, record.payload));
                 scan.end = aligned(scan.end + bytes);
             }
@@ -122,7 +124,7 @@ pub(super) fn decode_sidecar(number: u64, bytes: &[u8]) -> Result<(u64, Vec<Row>
     if rows.iter().all(inside) { Ok((covered, rows)) } else { Err(Damage::Header) }
 }
 
-pub(super) fn encode_rows(rows: &[Row], out: &mut Vec<u8>) {
+fn encode_rows(rows: &[Row], out: &mut Vec<u8>) {
     out.extend((rows.len() as u64).to_le_bytes());
     for row in rows {
         out.extend(row.key.kind.number().to_le_bytes());
@@ -130,12 +132,13 @@ pub(super) fn encode_rows(rows: &[Row], out: &mut Vec<u8>) {
         out.extend(row.offset.to_le_bytes());
         out.extend(row.bytes.to_le_bytes());
         out.extend([0; 4]);
+        out.extend(row.order.to_le_bytes());
         out.extend(row.last_use.to_le_bytes());
         out.extend(row.key.fingerprint.as_bytes());
     }
 }
 
-pub(super) fn decode_rows(bytes: &[u8]) -> Result<Vec<Row>, Damage> {
+fn decode_rows(bytes: &[u8]) -> Result<Vec<Row>, Damage> {
     let (count, rows) = bytes.split_first_chunk().ok_or(Damage::Header)?;
     if u64::from_le_bytes(*count) != (rows.len() / ROW_BYTES) as u64 || rows.len() % ROW_BYTES != 0 {
         return Err(Damage::Header);
@@ -145,16 +148,17 @@ pub(super) fn decode_rows(bytes: &[u8]) -> Result<Vec<Row>, Damage> {
 
 fn decode_row(row: &[u8]) -> Row {
     let number_u32 = |at: usize| u32::from_le_bytes(row[at..at + 4].try_into().expect("four bytes"));
-    let last_use = u64::from_le_bytes(row[16..24].try_into().expect("eight bytes"));
-    let fingerprint = Fingerprint::from_bytes(row[24..].try_into().expect("32 bytes"));
+    let number_u64 = |at: usize| u64::from_le_bytes(row[at..at + 8].try_into().expect("eight bytes"));
+    let fingerprint = Fingerprint::from_bytes(row[32..].try_into().expect("32 bytes"));
     let kind = Kind::internal(u16::from_le_bytes([row[0], row[1]]));
-    Row { key: Key::new(kind, fingerprint), offset: number_u32(4), bytes: number_u32(8), last_use }
+    let (order, last_use) = (number_u64(16), number_u64(24));
+    Row { key: Key::new(kind, fingerprint), offset: number_u32(4), bytes: number_u32(8), order, last_use }
 }
 
 /// A file of one record.
 pub(super) fn whole_file(file_type: FileType, number: u64, key: &Key, payload: &[u8]) -> Vec<u8> {
     let mut bytes = header(file_type, number).to_vec();
-    envelope::encode(key, &Meta::default(), payload, &mut bytes).expect("lists of this store are bounded");
+    envelope::encode(key, 0, &Meta::default(), payload, &mut bytes).expect("lists of this store are bounded");
     bytes
 }
 

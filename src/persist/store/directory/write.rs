@@ -4,7 +4,7 @@
 use crate::persist::envelope::{self, Key, Meta};
 use crate::persist::store::Refusal;
 use crate::persist::store::directory::Core;
-use crate::persist::store::directory::index::{At, Segment, large_file_bytes};
+use crate::persist::store::directory::index::{At, Segment, large_name};
 use crate::persist::store::directory::names::{Name, fresh_id};
 use crate::persist::store::directory::segment::{self, FileType, HEADER_BYTES};
 use crate::persist::store::disk::DiskFile;
@@ -29,6 +29,8 @@ pub(super) struct Open {
     pub(super) id: u64,
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) end: u64,
+    /// Its name is in `unsynced`.
+    pub(super) listed: bool,
 }
 
 impl Writer {
@@ -50,8 +52,9 @@ impl Core {
         }
         let limit_bytes = self.settings.budget_bytes.saturating_sub(2 * self.settings.segment_bytes);
         let need_bytes = payload.len() as u64 + 2 * envelope::PREFIX_BYTES as u64;
+        let order = self.index.lock().take_use();
         let mut record = Vec::new();
-        if need_bytes > limit_bytes || envelope::encode(key, meta, payload, &mut record).is_none() {
+        if need_bytes > limit_bytes || envelope::encode(key, order, meta, payload, &mut record).is_none() {
             return Err(Refusal::Oversize {
                 need_bytes,
                 limit_bytes: limit_bytes.min(envelope::PAYLOAD_BYTES_AT_MOST as u64),
@@ -60,39 +63,25 @@ impl Core {
         let mut writer = self.writer.lock();
         self.notice_fork(&mut writer);
         if record.len() as u64 > self.settings.inline_bytes {
-            self.write_large(&mut writer, key, &record)
+            self.write_large(&mut writer, key, order, &record)
         } else {
-            self.write_inline(&mut writer, key, record)
+            self.write_inline(&mut writer, key, order, record)
         }
     }
 
-    fn write_inline(&self, writer: &mut Writer, key: &Key, mut record: Vec<u8>) -> Result<(), Refusal> {
+    fn write_inline(&self, writer: &mut Writer, key: &Key, order: u64, mut record: Vec<u8>) -> Result<(), Refusal> {
         let bytes = record.len() as u32;
         record.resize(segment::aligned(record.len()), 0);
         self.make_ready(writer, record.len() as u64)?;
         let at = self.append(writer, &record)?;
-        let large = {
-            let mut index = self.index.lock();
-            let before = index.place(key);
-            index.put(*key, at, bytes);
-            before.filter(|place| place.at == At::Large)
-        };
-        if let Some(large) = large {
-            // Or it would come back when the directory is opened again.
-            let name = Name::Large(*key, large_file_bytes(large.bytes) as u32).to_string();
-            self.disk
-                .remove(&name)
-                .or_else(absent_is_fine)
-                .map_err(|error| Refusal::from_io("remove an entry", &error))?;
-            writer.names_unsynced = true;
-        }
+        self.place(writer, key, at, bytes, order);
         if self.settings.sync_each_put { self.sync_now(writer) } else { Ok(()) }
     }
 
-    fn write_large(&self, writer: &mut Writer, key: &Key, record: &[u8]) -> Result<(), Refusal> {
+    fn write_large(&self, writer: &mut Writer, key: &Key, order: u64, record: &[u8]) -> Result<(), Refusal> {
         let mut bytes = segment::header(FileType::Large, 0).to_vec();
         bytes.extend(record);
-        let name = Name::Large(*key, bytes.len() as u32);
+        let name = Name::Large { key: *key, order, bytes: bytes.len() as u32 };
         // The reservation comes first: two processes that make room at once each see the other's.
         let reservation = fresh_id();
         let reserved = Name::Temporary(reservation, bytes.len() as u32).to_string();
@@ -105,19 +94,20 @@ impl Core {
             let _ = self.disk.remove(&reserved);
             return Err(Refusal::from_io("write an entry", &error));
         }
-        let before = {
-            let mut index = self.index.lock();
-            let before = index.place(key);
-            self.lately.lock().large.push(*key);
-            index.put(*key, At::Large, record.len() as u32);
-            before.filter(|place| place.at == At::Large && place.bytes as usize != record.len())
-        };
-        if let Some(before) = before {
-            let _ = self.disk.remove(&Name::Large(*key, large_file_bytes(before.bytes) as u32).to_string());
-        }
+        self.lately.lock().large.push((*key, order));
         writer.unsynced.insert(name.to_string());
         writer.names_unsynced = true;
+        self.place(writer, key, At::Large, record.len() as u32, order);
         if self.settings.sync_each_put { self.sync_now(writer) } else { Ok(()) }
+    }
+
+    /// An entry has been written. A large file that it supersedes goes; one that stays, or comes back, loses by its order.
+    fn place(&self, writer: &mut Writer, key: &Key, at: At, bytes: u32, order: u64) {
+        let before = self.index.lock().put(*key, at, bytes, order);
+        if let Some(before) = before.filter(|before| before.at == At::Large) {
+            let _ = self.disk.remove(&large_name(key, before));
+            writer.names_unsynced = true;
+        }
     }
 
     /// Adds a record, padded, to the open segment, which has room for it.
@@ -131,7 +121,9 @@ impl Core {
         }
         open.end += record.len() as u64;
         let end = open.end;
-        writer.unsynced.insert(Name::Segment(id).to_string());
+        if !std::mem::replace(&mut open.listed, true) {
+            writer.unsynced.insert(Name::Segment(id).to_string());
+        }
         if let Some(segment) = self.index.lock().segment_mut(id) {
             segment.known_to = end;
             segment.file_bytes = end;
@@ -179,7 +171,7 @@ impl Core {
         let segment = Segment { file: Some(reader), known_to: end, file_bytes: end, ours: true };
         self.index.lock().add_segment(id, segment);
         writer.names_unsynced = true;
-        writer.open = Some(Open { id, file, end });
+        writer.open = Some(Open { id, file, end, listed: false });
         Ok(())
     }
 
@@ -230,7 +222,7 @@ impl Core {
                 continue;
             }
             segment.ours = true;
-            writer.open = Some(Open { id, file, end });
+            writer.open = Some(Open { id, file, end, listed: false });
             return true;
         }
         false
@@ -292,6 +284,9 @@ impl Core {
     }
 
     fn sync_files(&self, writer: &mut Writer) -> io::Result<()> {
+        if let Some(open) = &mut writer.open {
+            open.listed = false;
+        }
         for name in writer.unsynced.drain() {
             match self.disk.open(&name) {
                 Ok(file) => file.sync()?,

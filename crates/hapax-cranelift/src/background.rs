@@ -1,0 +1,114 @@
+//! Compiling before it is asked for: a thread that begins with what is worth most. Knows the `Jit` from outside.
+
+use crate::jit::{Jit, Purpose};
+use crate::unit::{Lower, Unit};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+/// Units that are compiled together: enough to fill pages, few enough that the hottest does not wait for long.
+const AT_ONCE: usize = 8;
+
+/// A thread that precompiles. To drop it tells the thread to stop after what it is at, and does not wait for it.
+#[must_use = "dropping it stops the thread"]
+pub struct Precompile {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    total: u64,
+    done: AtomicU64,
+    failed: AtomicU64,
+    stop: AtomicBool,
+}
+
+/// How far a [`Precompile`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Units that it was given.
+    pub total: u64,
+    /// Units that it is done with, whether they could be compiled or not.
+    pub done: u64,
+    /// Of those, the ones that could not; asking for one gives the error again.
+    pub failed: u64,
+}
+
+impl Jit {
+    /// Compiles or loads the units in a thread of its own, the most worthwhile first by the
+    /// [hints](crate::JitBuilder::hints); in the order given without hints. This is no use of the units: requests are.
+    pub fn precompile<U: Unit + Send + 'static>(&self, units: Vec<U>, lower: Lower<U>) -> Precompile {
+        let jit = self.clone();
+        self.precompile_by(units, lower, move |unit| jit.worth(unit))
+    }
+
+    /// As [`precompile`](Jit::precompile), in the order of `worth`, the largest first. It is asked once for each unit, in the
+    /// thread.
+    pub fn precompile_by<U: Unit + Send + 'static>(
+        &self,
+        units: Vec<U>,
+        lower: Lower<U>,
+        mut worth: impl FnMut(&U) -> f64 + Send + 'static,
+    ) -> Precompile {
+        let total = units.len() as u64;
+        let shared = Arc::new(Shared {
+            total,
+            done: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+        });
+        let (jit, at) = (self.clone(), shared.clone());
+        let work = move || {
+            let mut ranked: Vec<(f64, U)> = units.into_iter().map(|unit| (worth(&unit), unit)).collect();
+            ranked.sort_by(|(left, _), (right, _)| right.total_cmp(left));
+            let units: Vec<U> = ranked.into_iter().map(|(_, unit)| unit).collect();
+            for units in units.chunks(AT_ONCE) {
+                if at.stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                let results = jit.compile_all(units, lower, Purpose::Ahead);
+                let failed = results.iter().filter(|result| result.is_err()).count();
+                at.failed.fetch_add(failed as u64, Ordering::Relaxed);
+                at.done.fetch_add(units.len() as u64, Ordering::Release);
+            }
+        };
+        let thread = std::thread::Builder::new().name("hapax-precompile".to_owned()).spawn(work);
+        // Without a thread nothing is compiled ahead, and everything when it is asked for.
+        Precompile { shared, thread: thread.ok() }
+    }
+}
+
+impl Precompile {
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            total: self.shared.total,
+            done: self.shared.done.load(Ordering::Acquire),
+            failed: self.shared.failed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Tells the thread to stop after what it is at.
+    pub fn stop(&self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until it is through, or has stopped.
+    ///
+    /// # Panics
+    ///
+    /// If `lower` or the order did, with the same panic.
+    pub fn wait(mut self) -> Progress {
+        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
+            std::panic::resume_unwind(panic);
+        }
+        self.progress()
+    }
+}
+
+impl Drop for Precompile {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

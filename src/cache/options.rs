@@ -1,0 +1,47 @@
+//! Settings of a cache. Knows no cache.
+
+use crate::cache::policy::Policy;
+use crate::cache::trace::TraceWriter;
+
+/// Settings of a [`Cache`](crate::Cache).
+///
+/// ```
+/// use hapax::CacheOptions;
+///
+/// let options = CacheOptions::new(256 << 20).max_entries(10_000);
+/// # let _ = options;
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct CacheOptions {
+    pub(crate) budget_bytes: u64,
+    pub(crate) max_entries: usize,
+    pub(crate) policy: Policy,
+    pub(crate) trace: Option<TraceWriter>,
+}
+
+impl CacheOptions {
+    /// At most `budget_bytes`, counted as the heap charges them, any number of entries, and [`Policy::Lru`].
+    pub fn new(budget_bytes: u64) -> Self {
+        CacheOptions { budget_bytes, max_entries: usize::MAX, policy: Policy::Lru, trace: None }
+    }
+
+    /// At most so many entries beside the byte budget: resident, retired and reserved together.
+    pub fn max_entries(mut self, entries: usize) -> Self {
+        self.max_entries = entries;
+        self
+    }
+
+    /// What is evicted first.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Writes down what the cache is asked for. Without it a hit pays one branch for the possibility; with it, a second
+    /// look at the entry under the lock, and the line's own lock.
+    pub fn trace(mut self, writer: TraceWriter) -> Self {
+        self.trace = Some(writer);
+        self
+    }
+}
