@@ -1,0 +1,187 @@
+//! From characters to tokens. Knows no grammar.
+
+use crate::front::source::{Checked, Position, complain};
+
+/// A word of the language.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Token<'a> {
+    /// A name or a keyword.
+    Name(&'a str),
+    /// A whole number.
+    Int(i64),
+    /// A number with a fraction or an exponent.
+    Float(f64),
+    /// The bytes of a text.
+    Text(Vec<u8>),
+    /// An operator or a bracket.
+    Sign(&'static str),
+    /// The end of the file.
+    End,
+}
+
+/// The longest first, so that none is taken for its beginning.
+const SIGNS: &[&str] = &[
+    ">>>=", ">>>", "<<=", ">>=", "==", "!=", "<=", ">=", "&&", "||", "<<", ">>", "+=", "-=", "*=", "/=", "%=", "&=",
+    "|=", "^=", "->", "..", "+", "-", "*", "/", "%", "&", "|", "^", "!", "<", ">", "=", "(", ")", "[", "]", "{", "}",
+    ",", ":", ";", ".",
+];
+
+/// All tokens with their places; the last is [`Token::End`].
+pub fn tokens(text: &str) -> Checked<Vec<(Token<'_>, Position)>> {
+    let mut lexer = Lexer { rest: text, at: Position { line: 1, column: 1 } };
+    let mut found = Vec::with_capacity(text.len() / 4);
+    loop {
+        lexer.skip_blanks();
+        let at = lexer.at;
+        let token = lexer.token()?;
+        let ends = token == Token::End;
+        found.push((token, at));
+        if ends {
+            return Ok(found);
+        }
+    }
+}
+
+struct Lexer<'a> {
+    rest: &'a str,
+    at: Position,
+}
+
+impl<'a> Lexer<'a> {
+    /// Passes over that many bytes.
+    fn take(&mut self, bytes: usize) -> &'a str {
+        let (taken, rest) = self.rest.split_at(bytes);
+        self.rest = rest;
+        for c in taken.chars() {
+            if c == '\n' {
+                self.at = Position { line: self.at.line + 1, column: 1 };
+            } else {
+                self.at.column += 1;
+            }
+        }
+        taken
+    }
+
+    fn take_while(&mut self, belongs: impl Fn(char) -> bool) -> &'a str {
+        self.take(self.rest.find(|c| !belongs(c)).unwrap_or(self.rest.len()))
+    }
+
+    fn skip_blanks(&mut self) {
+        loop {
+            self.take_while(char::is_whitespace);
+            if !self.rest.starts_with("//") {
+                return;
+            }
+            self.take_while(|c| c != '\n');
+        }
+    }
+
+    fn token(&mut self) -> Checked<Token<'a>> {
+        let Some(first) = self.rest.chars().next() else { return Ok(Token::End) };
+        if first.is_ascii_alphabetic() || first == '_' {
+            return Ok(Token::Name(self.take_while(|c| c.is_ascii_alphanumeric() || c == '_')));
+        }
+        if first.is_ascii_digit() {
+            return self.number();
+        }
+        if first == '"' {
+            return self.text();
+        }
+        if first == '\'' {
+            return self.character();
+        }
+        match SIGNS.iter().find(|sign| self.rest.starts_with(**sign)) {
+            Some(sign) => {
+                self.take(sign.len());
+                Ok(Token::Sign(sign))
+            }
+            None => complain(self.at, format!("`{first}` begins nothing in this language")),
+        }
+    }
+
+    fn number(&mut self) -> Checked<Token<'a>> {
+        let at = self.at;
+        if self.rest.starts_with("0x") {
+            let digits = self.take_while(|c| c.is_ascii_alphanumeric() || c == '_')[2..].replace('_', "");
+            return match u64::from_str_radix(&digits, 16) {
+                Ok(number) => Ok(Token::Int(number as i64)),
+                Err(_) => complain(at, "this is no hexadecimal number of at most 64 bits"),
+            };
+        }
+        let mut end = digits_end(self.rest, 0);
+        let mut is_float = false;
+        let bytes = self.rest.as_bytes();
+        // `0..n` is a range and no fraction.
+        if bytes.get(end) == Some(&b'.') && bytes.get(end + 1).is_some_and(u8::is_ascii_digit) {
+            is_float = true;
+            end = digits_end(self.rest, end + 1);
+        }
+        if matches!(bytes.get(end), Some(b'e' | b'E')) {
+            let sign = usize::from(matches!(bytes.get(end + 1), Some(b'+' | b'-')));
+            if bytes.get(end + 1 + sign).is_some_and(u8::is_ascii_digit) {
+                is_float = true;
+                end = digits_end(self.rest, end + 1 + sign);
+            }
+        }
+        let digits = self.take(end).replace('_', "");
+        if is_float {
+            return digits.parse().map(Token::Float).or_else(|_| complain(at, "this is no number"));
+        }
+        digits.parse().map(Token::Int).or_else(|_| complain(at, "this number needs more than 64 bits"))
+    }
+
+    fn text(&mut self) -> Checked<Token<'a>> {
+        let begun = self.at;
+        self.take(1);
+        let mut bytes = Vec::new();
+        loop {
+            match self.rest.chars().next() {
+                None | Some('\n') => return complain(begun, "this text has no end on its line"),
+                Some('"') => {
+                    self.take(1);
+                    return Ok(Token::Text(bytes));
+                }
+                Some('\\') => bytes.push(self.escape()?),
+                Some(c) => bytes.extend_from_slice(self.take(c.len_utf8()).as_bytes()),
+            }
+        }
+    }
+
+    fn character(&mut self) -> Checked<Token<'a>> {
+        let begun = self.at;
+        self.take(1);
+        let value = match self.rest.chars().next() {
+            Some('\\') => i64::from(self.escape()?),
+            Some(c) if c != '\'' && c != '\n' => {
+                self.take(c.len_utf8());
+                i64::from(u32::from(c))
+            }
+            _ => return complain(begun, "there is no character between these marks"),
+        };
+        if !self.rest.starts_with('\'') {
+            return complain(begun, "this character has no closing mark");
+        }
+        self.take(1);
+        Ok(Token::Int(value))
+    }
+
+    fn escape(&mut self) -> Checked<u8> {
+        let at = self.at;
+        self.take(1);
+        let byte = match self.rest.chars().next() {
+            Some('n') => b'\n',
+            Some('t') => b'\t',
+            Some('r') => b'\r',
+            Some('0') => 0,
+            Some(c @ ('\\' | '"' | '\'')) => c as u8,
+            _ => return complain(at, "after `\\` comes one of n t r 0 \\ \" '"),
+        };
+        self.take(1);
+        Ok(byte)
+    }
+}
+
+fn digits_end(text: &str, from: usize) -> usize {
+    let is_digit = |byte: &u8| byte.is_ascii_digit() || *byte == b'_';
+    text.as_bytes()[from..].iter().position(|byte| !is_digit(byte)).map_or(text.len(), |end| from + end)
+}
