@@ -43,7 +43,6 @@ mod hints;
 pub mod linear;
 #[cfg(feature = "nvrtc")]
 pub mod nvrtc;
-#[cfg(feature = "persist")] // the cache and the heap report nothing yet
 mod observe;
 #[cfg(feature = "persist")]
 mod persist;

@@ -3,6 +3,7 @@
 //!
 //! Listeners are the embedder's code, so nothing is reported under a lock.
 
+#[cfg(feature = "persist")]
 /// Whether anybody can listen; what is only worked out to be told hangs on it.
 pub(crate) const ON: bool = cfg!(any(feature = "tracing", feature = "metrics"));
 
@@ -19,6 +20,7 @@ macro_rules! event {
     }};
 }
 
+#[cfg(feature = "persist")]
 /// A span that lasts to the end of the block: `span!(DEBUG, "fold", records = 7);`.
 macro_rules! span {
     ($level:ident, $what:literal $(, $field:ident = $value:expr)* $(,)?) => {
@@ -31,7 +33,9 @@ macro_rules! span {
     };
 }
 
-pub(crate) use {event, span};
+pub(crate) use event;
+#[cfg(feature = "persist")]
+pub(crate) use span;
 
 /// As text, made only if somebody listens.
 #[cfg(feature = "tracing")]
@@ -40,6 +44,7 @@ pub(crate) fn display<T: std::fmt::Display>(value: T) -> tracing::field::Display
 }
 
 #[cfg(not(feature = "tracing"))]
+#[inline(always)]
 pub(crate) fn display<T>(value: T) -> T {
     value
 }
@@ -55,6 +60,7 @@ pub(crate) fn count(counter: &'static str, by: u64) {
     let _ = (counter, by);
 }
 
+#[cfg(feature = "persist")]
 /// Adds a time to a histogram of the `metrics` facade, in seconds.
 #[inline(always)]
 pub(crate) fn time(histogram: &'static str, ns: u64) {

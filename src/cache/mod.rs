@@ -18,6 +18,7 @@ pub(crate) mod planted;
 pub(crate) mod policy;
 pub(crate) mod resident;
 pub(crate) mod slot;
+mod told;
 pub(crate) mod trace;
 pub(crate) mod vacancy;
 
@@ -28,7 +29,7 @@ use crate::cache::evictions::Evictions;
 use crate::cache::flight::Patience;
 use crate::cache::index::{Found, Hit, Index, Take};
 use crate::cache::lease::Lease;
-use crate::cache::options::CacheOptions;
+use crate::cache::options::{CacheOptions, check_budget};
 use crate::cache::resident::{Resident, Spans};
 use crate::cache::slot::Stored;
 use crate::cache::trace::TraceWriter;
@@ -173,7 +174,10 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
         let number = self.trace_number(key);
         match self.index.get(key, stream.note()) {
             Some(hit) => self.lend(hit, stream, number).map(Some),
-            None => Ok(None),
+            None => {
+                told::missed();
+                Ok(None)
+            }
         }
     }
 
@@ -312,11 +316,15 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
         let number = self.trace_number(&key);
         match (self.index.insert(key, charge, cost_ns, take_apart), whole, heap) {
             (Ok(removed), _, Some(heap)) => {
-                let evicted = Evictions::new(heap, removed); // before the user's writer runs, which may panic
+                let evicted = Evictions::new(heap, removed); // before a listener or the user's writer runs, which may panic
+                told::made_room(evicted.len());
                 self.trace_fill(number, charge, cost_ns);
                 Ok(evicted)
             }
-            (Err((key, error)), Some(value), _) => Err(Returned::new((key, value.into_inner()), error)),
+            (Err((key, error)), Some(value), _) => {
+                told::refused(&error);
+                Err(Returned::new((key, value.into_inner()), error))
+            }
             _ => unreachable!("a value is either taken or refused"),
         }
     }
@@ -361,7 +369,10 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
     /// above the heap's limit. Nothing changed.
     pub fn set_budget_bytes(&self, budget_bytes: u64) -> Result<Evictions<K, V>, Error> {
         check_budget(&self.heap, budget_bytes)?;
-        self.index.set_budget_bytes(budget_bytes).map(|removed| self.evictions(removed))
+        match self.index.set_budget_bytes(budget_bytes) {
+            Ok(removed) => Ok(told::evicted(self.evictions(removed))),
+            Err(error) => Err(told::refusing(error)),
+        }
     }
 
     /// Whether `key` is resident. Not a use: it changes no order and no figures.
@@ -457,7 +468,10 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
         let number = self.trace_number(key);
         match self.index.lookup(key, stream.note(), patience)? {
             Found::Hit(hit) => self.lend(hit, stream, number).map(TryLookup::Hit),
-            Found::Miss(slot) => Ok(TryLookup::Miss(Vacancy::new(self, stream, slot, number))),
+            Found::Miss(slot) => {
+                told::missed();
+                Ok(TryLookup::Miss(Vacancy::new(self, stream, slot, number)))
+            }
             Found::Busy => Ok(TryLookup::Busy),
         }
     }
@@ -471,6 +485,7 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
     ) -> Result<Lease<'c, K, V>, Error> {
         let write_pending = hit.write_pending;
         let slot = hit.slot;
+        told::hit();
         let lease = Lease::new(self, stream, hit); // from here on its drop gives the count back
         if write_pending {
             self.order_after_writes(slot, stream)?;
@@ -531,17 +546,4 @@ impl<K: Hash + Eq, V: Resident> fmt::Debug for Cache<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache").field("stats", &self.stats()).finish_non_exhaustive()
     }
-}
-
-fn check_budget(heap: &Heap, budget_bytes: u64) -> Result<(), Error> {
-    let limit_bytes = heap.limit_bytes();
-    if budget_bytes == 0 {
-        return Err(Error::BadOption("a budget of 0 bytes can hold nothing".to_owned()));
-    }
-    if budget_bytes > limit_bytes {
-        let text =
-            format!("a budget of {budget_bytes} bytes is above the heap's limit of {limit_bytes}; raise the limit");
-        return Err(Error::BadOption(text));
-    }
-    Ok(())
 }

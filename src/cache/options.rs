@@ -2,6 +2,8 @@
 
 use crate::cache::policy::Policy;
 use crate::cache::trace::TraceWriter;
+use crate::error::Error;
+use crate::heap::Heap;
 
 /// Settings of a [`Cache`](crate::Cache).
 ///
@@ -44,4 +46,17 @@ impl CacheOptions {
         self.trace = Some(writer);
         self
     }
+}
+
+pub(crate) fn check_budget(heap: &Heap, budget_bytes: u64) -> Result<(), Error> {
+    let limit_bytes = heap.limit_bytes();
+    if budget_bytes == 0 {
+        return Err(Error::BadOption("a budget of 0 bytes can hold nothing".to_owned()));
+    }
+    if budget_bytes > limit_bytes {
+        let text =
+            format!("a budget of {budget_bytes} bytes is above the heap's limit of {limit_bytes}; raise the limit");
+        return Err(Error::BadOption(text));
+    }
+    Ok(())
 }

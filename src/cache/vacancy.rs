@@ -5,6 +5,7 @@ use crate::cache::evictions::Evictions;
 use crate::cache::lease::Lease;
 use crate::cache::resident::Resident;
 use crate::cache::slot::Stored;
+use crate::cache::told;
 use crate::device::stream::Stream;
 use crate::error::{Error, Returned};
 use crate::handle::DevBox;
@@ -106,9 +107,11 @@ impl<'c, K: Hash + Eq, V: Resident> Vacancy<'c, K, V> {
         match cache.index().reserve(charge) {
             Ok(removed) => {
                 self.hold.reserved = Some(charge);
-                Ok((Reservation { hold: self.hold }, cache.evictions(removed)))
+                let evicted = cache.evictions(removed);
+                let reservation = Reservation { hold: self.hold };
+                Ok((reservation, told::evicted(evicted)))
             }
-            Err(error) => Err(Returned::new(self, error)),
+            Err(error) => Err(Returned::new(self, told::refusing(error))),
         }
     }
 }
@@ -158,7 +161,7 @@ impl<'c, K: Hash + Eq, V: Resident> Reservation<'c, K, V> {
     /// or all of them. For when the heap has no room although the budget does: fragments, or other users.
     pub fn make_room(&self) -> Evictions<K, V> {
         let cache = self.hold.cache;
-        cache.evictions(cache.index().evict_bytes(self.reserved_bytes()))
+        told::evicted(cache.evictions(cache.index().evict_bytes(self.reserved_bytes())))
     }
 
     /// Gives the bytes back and keeps the vacancy.

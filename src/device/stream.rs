@@ -9,6 +9,7 @@ mod tests;
 use crate::device::RawContext;
 use crate::device::{Device, DeviceError, Fault, RawEvent, RawStream};
 use crate::error::Error;
+use crate::observe::{self, event};
 use crate::sync::{AtomicBool, Mutex, Ordering};
 use std::any::Any;
 use std::fmt;
@@ -330,6 +331,9 @@ impl Hub {
             if error.fault == Fault::Lost {
                 self.lost.store(true, Ordering::Relaxed);
             }
+            let why = observe::display(&error.message);
+            event!(WARN, "device call failed", call = error.call, code = error.code, why = why);
+            observe::count("hapax.device.faults", 1);
         })
     }
 }

@@ -144,7 +144,8 @@ pub fn run(work: &Work, begun: Instant, tell: &mut dyn FnMut(&str)) -> Result<()
         };
         let mut machine = Machine::new();
         let ended = engine.run(&mut machine);
-        let value = ended.map_err(|failure| program.problem(&failure.function, failure.place, failure.fault.to_string()))?;
+        let value =
+            ended.map_err(|failure| program.problem(&failure.function, failure.place, failure.fault.to_string()))?;
         tell(&result_line(name, value, machine.output(), begun));
         if let Some(background) = background {
             background.stop();
@@ -199,7 +200,8 @@ fn interpret(work: &Work, begun: Instant, tell: &mut dyn FnMut(&str)) -> Result<
         let program = open(name)?;
         let mut machine = Machine::new();
         let ended = interpreter::run(&program, &mut machine, "main", &[]);
-        let value = ended.map_err(|failure| program.problem(&failure.function, failure.place, failure.fault.to_string()))?;
+        let value =
+            ended.map_err(|failure| program.problem(&failure.function, failure.place, failure.fault.to_string()))?;
         tell(&result_line(name, value as i64, machine.output(), begun));
     }
     tell(&format!("count\tend wall\t{}", begun.elapsed().as_nanos()));

@@ -1,11 +1,11 @@
 //! Compiled code against the interpreter: the programs that come with the language, and random ones.
 
+use hapax::{CodeStore, HintOptions, HintStore, MemoryJournal, MemoryStore};
 use mica::back::engine::{Engine, Order, Parts};
 use mica::back::interpreter;
 use mica::back::machine::Machine;
 use mica::program::Program;
 use mica::programs;
-use hapax::{CodeStore, HintOptions, HintStore, MemoryJournal, MemoryStore};
 use std::fmt::Write as _;
 use std::sync::Arc;
 

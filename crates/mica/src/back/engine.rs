@@ -178,7 +178,9 @@ impl Engine {
 
     /// Runs a kernel elsewhere, if that can be.
     pub(super) fn launch(&self, kernel: &str, count: u64, words: &[u64], machine: &mut Machine) -> bool {
-        let (Some(launcher), Some(kernel)) = (&self.parts.launcher, self.program.function(kernel)) else { return false };
+        let (Some(launcher), Some(kernel)) = (&self.parts.launcher, self.program.function(kernel)) else {
+            return false;
+        };
         launcher.launch(&self.program, kernel, count, words, machine)
     }
 
@@ -186,7 +188,8 @@ impl Engine {
     pub fn hinted(&self, order: Order) -> Vec<usize> {
         let Some(hints) = &self.parts.hints else { return Vec::new() };
         let known = self.program.functions.iter().enumerate();
-        let mut known: Vec<_> = known.filter_map(|(number, one)| Some((number, hints.rank(&hint_name(one))?))).collect();
+        let mut known: Vec<_> =
+            known.filter_map(|(number, one)| Some((number, hints.rank(&hint_name(one))?))).collect();
         match order {
             Order::HotFirst => known.sort_by(|(_, a), (_, b)| b.saving_ns_per_day.total_cmp(&a.saving_ns_per_day)),
             // A use is stamped later than each use before it, so stamps keep the order.

@@ -10,8 +10,8 @@ use crate::ir_bytes;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{F64, I8, I64, Type};
 use cranelift_codegen::ir::{
-    AbiParam, Block, BlockArg, Function, GlobalValue, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind,
-    TrapCode, Value,
+    AbiParam, Block, BlockArg, Function, GlobalValue, InstBuilder, MemFlagsData, Signature, StackSlotData,
+    StackSlotKind, TrapCode, Value,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use hapax::FingerprintBuilder;
@@ -70,11 +70,7 @@ fn signature_of(callee: &Callee, mut signature: Signature) -> Signature {
 }
 
 /// Builds the function; what a `Jit` calls on a miss.
-pub fn lower(
-    unit: &FunctionUnit<'_>,
-    lowering: &mut Lowering<'_>,
-    function: &mut Function,
-) -> Result<(), LowerError> {
+pub fn lower(unit: &FunctionUnit<'_>, lowering: &mut Lowering<'_>, function: &mut Function) -> Result<(), LowerError> {
     LOWERED.set(LOWERED.get() + 1);
     function.signature = signature_of(&unit.function.as_callee(), lowering.make_signature());
     let mut context = FunctionBuilderContext::new();
@@ -102,7 +98,8 @@ pub fn lower(
     }
     let blocks = unit.function.blocks.iter().map(|_| builder.create_block()).collect();
     let of = unit.function;
-    let mut lower = Lower { of, lowering, builder, strings, bytes, asked, machine, base, depth, failed, registers, blocks };
+    let mut lower =
+        Lower { of, lowering, builder, strings, bytes, asked, machine, base, depth, failed, registers, blocks };
     lower.function()?;
     let Lower { mut builder, lowering, .. } = lower;
     builder.seal_all_blocks();
