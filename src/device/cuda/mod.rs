@@ -34,6 +34,9 @@ pub struct CudaInfo {
 /// the runtime or cudarc. [`DeviceRef::close`](crate::DeviceRef::close) gives up its share of the context; without it the share
 /// stays for the life of the process, since to release it may wait, and a device may go with the drop of a handle.
 ///
+/// Its calls leave that context bound to the thread that makes them. cudarc binds its own before each call; who uses the CUDA runtime
+/// with several cards calls `cudaSetDevice` again afterwards.
+///
 /// ```no_run
 /// use hapax::{CudaDevice, Heap, HeapOptions};
 ///
