@@ -1,9 +1,9 @@
-//! What listeners are told: with the features `tracing` and `metrics`, every miss, eviction, refusal and fault of the hints and
-//! of the code store. The listeners here are the facades' own traits, and they call back into what they listen to.
+//! What listeners are told: with the features `tracing` and `metrics`, every miss, eviction, refusal and fault of the cache, of
+//! the device, of the hints and of the code store. The listeners here are the facades' own traits, and they call back into what they listen to.
 
 use hapax::{
-    CodeError, CodeMode, CodeStore, DirectoryOptions, Fingerprint, HintOptions, HintStore, Key, Kind, MemoryStore,
-    Meta, Unit,
+    CodeError, CodeMode, CodeStore, DirectoryOptions, Fault, FaultDevice, Fingerprint, Heap, HeapOptions, HintOptions,
+    HintStore, HostDevice, Key, Kind, Lookup, MemoryStore, Meta, Unit, VramCache,
 };
 use metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, KeyName, Label, Metadata as MetricMetadata, Recorder,
@@ -27,6 +27,8 @@ struct Log {
     spans: Arc<Mutex<Vec<String>>>,
     /// Used at each event, as a listener may: a lock that is held then would be waited for, by ourselves, for ever.
     uses: Arc<Mutex<Option<HintStore>>>,
+    /// Asked at each event, likewise.
+    asks: Arc<Mutex<Option<Arc<VramCache<u32, [u8]>>>>>,
 }
 
 impl Log {
@@ -73,6 +75,11 @@ impl Subscriber for Log {
             hints.stats();
             hints.refresh().unwrap();
             *self.uses.lock().unwrap() = Some(hints);
+        }
+        let cache = self.asks.lock().unwrap().clone();
+        if let Some(cache) = cache {
+            cache.stats();
+            assert!(!cache.contains(&1_000_000));
         }
     }
 
@@ -238,6 +245,39 @@ fn damaged_code_is_told_as_a_fault() {
     });
     assert!(log.has(&["WARN", "stored code cannot be used", "checksum"]));
     assert_eq!((counts.of("hapax.code.faults"), counts.of("hapax.code.misses")), (1, 1));
+}
+
+#[test]
+fn the_cache_tells_of_misses_evictions_refusals_and_faults_and_may_be_used_by_who_listens() {
+    let (device, faults) = FaultDevice::new(HostDevice::new());
+    let heap = Heap::new(device, HeapOptions::new(1 << 16)).unwrap();
+    let stream = heap.new_stream().unwrap();
+    let cache: Arc<VramCache<u32, [u8]>> = Arc::new(VramCache::new(&heap, 512).unwrap());
+    let (log, counts) = (Log::default(), Counts::default());
+    *log.asks.lock().unwrap() = Some(cache.clone());
+    metrics::with_local_recorder(&counts, || {
+        log.listen(|| {
+            assert!(cache.get(&0, &stream).unwrap().is_none());
+            assert!(log.has(&["TRACE", "not resident"]));
+            for key in 0..3 {
+                let Lookup::Miss(vacancy) = cache.lookup(&key, &stream).unwrap() else { panic!("{key} is new") };
+                drop(vacancy.fill_from(&[0; 256]).unwrap());
+            }
+            assert!(log.has(&["DEBUG", "made room", "entries=1"]));
+            drop(cache.get(&2, &stream).unwrap().expect("resident"));
+            let large = heap.alloc_slice(1000).unwrap().upload_from(&[0; 1000]).unwrap();
+            cache.insert(9, large).unwrap_err().handle.1.free().unwrap();
+            assert!(log.has(&["DEBUG", "refused", "1024 bytes", "512"]));
+            assert!(!log.has(&["WARN"]));
+            faults.fail_call(1, Fault::Failed);
+            heap.new_stream().unwrap_err();
+            assert!(log.has(&["WARN", "device call failed", "call=\"create_stream\""]));
+        });
+    });
+    let of = |name| counts.of(name);
+    assert_eq!((of("hapax.cache.hits"), of("hapax.cache.misses"), of("hapax.cache.evictions")), (1, 4, 1));
+    assert_eq!((of("hapax.cache.refusals"), of("hapax.device.faults")), (1, 1));
+    *log.asks.lock().unwrap() = None;
 }
 
 fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
