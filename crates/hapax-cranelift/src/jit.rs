@@ -52,6 +52,9 @@ pub(crate) struct Inner {
     enabled: AtomicBool,
 }
 
+/// Enough to fill pages, few enough that what is read is still in the processor's cache when it is copied.
+const LINKED_AT_ONCE: usize = 64;
+
 /// Why a unit is compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -118,6 +121,10 @@ impl Jit {
         lower: Lower<U>,
         purpose: Purpose,
     ) -> Vec<Result<CodePtr, Error>> {
+        units.chunks(LINKED_AT_ONCE).flat_map(|units| self.compile_chunk(units, lower, purpose)).collect()
+    }
+
+    fn compile_chunk<U: Unit>(&self, units: &[U], lower: Lower<U>, purpose: Purpose) -> Vec<Result<CodePtr, Error>> {
         let mut results: Vec<Option<Result<CodePtr, Error>>> = Vec::with_capacity(units.len());
         let mut ready = Vec::new();
         for (at, unit) in units.iter().enumerate() {

@@ -131,9 +131,9 @@ impl<'a> Batch<'a> {
         }
         let pages = Registered::new(fresh.seal().map_err(no_pages)?, table);
         let functions = self.functions.into_iter().zip(&layout.functions).map(|(function, code)| {
-            let mut traps: Box<[_]> = function.view.traps().collect();
+            let mut traps: Vec<_> = function.view.traps().collect();
             traps.sort_unstable();
-            Placed { name: function.name, code: places.text_range(code), traps }
+            Placed { name: function.name, code: places.text_range(code), traps: traps.into() }
         });
         let functions = functions.collect();
         let objects = layout.objects.iter().map(|object| places.object(object)).collect();
