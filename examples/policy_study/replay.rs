@@ -1,6 +1,6 @@
 //! Recorded requests, done again to the real cache: on addresses without memory, so that any budget fits any machine.
 
-use hapax::{CacheOptions, DryDevice, Heap, HeapOptions, Policy, VramCache};
+use hapax::{CacheOptions, DryDevice, Error, Heap, HeapOptions, Policy, Stream, VramCache, linear};
 
 /// One request of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ fn ratio(part: u128, whole: u128) -> f64 {
 
 /// Looks every request up, and puts in what is missing, unless it is larger than the budget. What is resident keeps
 /// the bytes that it came in with.
-pub fn replay(requests: &[Request], policy: Policy, budget_bytes: u64) -> Result<Tally, hapax::Error> {
+pub fn replay(requests: &[Request], policy: Policy, budget_bytes: u64) -> Result<Tally, Error> {
     let largest = requests.iter().map(|request| request.bytes).max().unwrap_or(0);
     // Addresses cost nothing: with room to spare, no allocation fails for fragments.
     let limit_bytes = budget_bytes.saturating_mul(8).saturating_add(largest.saturating_mul(8));
@@ -73,11 +73,23 @@ pub fn replay(requests: &[Request], policy: Policy, budget_bytes: u64) -> Result
         let missed = cache.get(&request.key, &stream)?.is_none();
         tally.count(request, missed);
         if missed && request.bytes <= budget_bytes {
-            let handle = heap.alloc_slice::<u8>(request.bytes as usize)?.zero(&stream)?;
-            cache.insert_with_cost(request.key, handle, request.cost_ns)?.free_all()?;
+            put(&cache, request, &stream)?;
         }
     }
     Ok(tally)
+}
+
+fn put(cache: &VramCache<u64, [u8]>, request: &Request, stream: &Stream) -> Result<(), Error> {
+    linear::scope(cache.heap().alloc_slice::<u8>(request.bytes as usize)?, |room| {
+        let value = match room.zero(stream) {
+            Ok(value) => value,
+            Err(refused) => return refused.free(),
+        };
+        match value.insert_with_cost(cache, request.key, request.cost_ns, |_, evicted| evicted.free().0) {
+            Ok(spent) => (spent, Ok(())),
+            Err(refused) => refused.free(),
+        }
+    })
 }
 
 /// Bytes of all keys together, each as large as when it was first asked for.
