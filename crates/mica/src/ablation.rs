@@ -11,7 +11,12 @@ pub fn ablation(work: &Work, rounds: usize) -> Result<(), AnyError> {
     let without = Work { keeps_hints: false, ..work.clone() };
     field("programs", work.programs.join(", "))?;
     let threads = work.threads;
-    field("kinds", format!("{rounds} processes without hints and {rounds} with them, alternating; {threads} threads compile ahead"))?;
+    field(
+        "kinds",
+        format!(
+            "{rounds} processes without hints and {rounds} with them, alternating; {threads} threads compile ahead"
+        ),
+    )?;
     let learned = start("the process that leaves hints", &with)?;
     let mut off = Vec::new();
     let mut on = Vec::new();

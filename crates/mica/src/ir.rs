@@ -90,25 +90,97 @@ pub enum End {
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Instruction {
-    Constant { to: Register, word: u64 },
-    Copy { to: Register, from: Register },
-    Unary { operation: Unary, to: Register, from: Register },
-    Binary { operation: Binary, to: Register, left: Register, right: Register },
+    Constant {
+        to: Register,
+        word: u64,
+    },
+    Copy {
+        to: Register,
+        from: Register,
+    },
+    Unary {
+        operation: Unary,
+        to: Register,
+        from: Register,
+    },
+    Binary {
+        operation: Binary,
+        to: Register,
+        left: Register,
+        right: Register,
+    },
     /// The one that can fail: by zero.
-    Divide { is_remainder: bool, to: Register, left: Register, right: Register, place: Place },
-    Length { to: Register, array: Register },
-    Get { to: Register, array: Register, index: Register, place: Place },
-    Set { array: Register, index: Register, value: Register, place: Place },
-    NewArray { to: Register, fill: Register, length: Register, place: Place },
-    NewText { to: Register, text: u32, place: Place },
-    NewRecord { to: Register, fields: Vec<Register>, place: Place },
-    GetField { to: Register, record: Register, field: u32 },
-    SetField { record: Register, field: u32, value: Register },
-    Call { to: Option<Register>, callee: u32, arguments: Vec<Register>, place: Place },
-    Host { to: Option<Register>, function: Host, arguments: Vec<Register> },
+    Divide {
+        is_remainder: bool,
+        to: Register,
+        left: Register,
+        right: Register,
+        place: Place,
+    },
+    Length {
+        to: Register,
+        array: Register,
+    },
+    Get {
+        to: Register,
+        array: Register,
+        index: Register,
+        place: Place,
+    },
+    Set {
+        array: Register,
+        index: Register,
+        value: Register,
+        place: Place,
+    },
+    NewArray {
+        to: Register,
+        fill: Register,
+        length: Register,
+        place: Place,
+    },
+    NewText {
+        to: Register,
+        text: u32,
+        place: Place,
+    },
+    NewRecord {
+        to: Register,
+        fields: Vec<Register>,
+        place: Place,
+    },
+    GetField {
+        to: Register,
+        record: Register,
+        field: u32,
+    },
+    SetField {
+        record: Register,
+        field: u32,
+        value: Register,
+    },
+    Call {
+        to: Option<Register>,
+        callee: u32,
+        arguments: Vec<Register>,
+        place: Place,
+    },
+    Host {
+        to: Option<Register>,
+        function: Host,
+        arguments: Vec<Register>,
+    },
     /// Offers a kernel to a card; the result says whether that ran it. If not, the loop behind it does.
-    Launch { to: Register, kernel: u32, count: Register, arguments: Vec<Register> },
-    Assert { condition: Register, place: Place },
+    Launch {
+        to: Register,
+        kernel: u32,
+        count: Register,
+        arguments: Vec<Register>,
+    },
+    Assert {
+        condition: Register,
+        place: Place,
+    },
 }
 
 /// An operation on one word.

@@ -10,8 +10,19 @@ macro_rules! programs {
 }
 
 /// In the order in which they run: first many functions that run briefly, as a compiler's own start is.
-const PROGRAMS: &[(&str, &str)] =
-    programs!["calculator", "json", "regex", "compress", "digest", "sorting", "graph", "matrix", "nbody", "rays", "mandelbrot"];
+const PROGRAMS: &[(&str, &str)] = programs![
+    "calculator",
+    "json",
+    "regex",
+    "compress",
+    "digest",
+    "sorting",
+    "graph",
+    "matrix",
+    "nbody",
+    "rays",
+    "mandelbrot"
+];
 /// What they import.
 const LIBRARIES: &[(&str, &str)] = programs!["text"];
 

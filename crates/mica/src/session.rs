@@ -131,7 +131,7 @@ pub fn run(work: &Work, begun: Instant, tell: &mut dyn FnMut(&str)) -> Result<()
     for name in &work.programs {
         let program = Arc::new(open(name)?);
         let parts = Parts { store: store.clone(), hints: hints.clone(), launcher: None };
-        let engine = Arc::new(Engine::new(program.clone(), parts)?);
+        let engine = Engine::new(program.clone(), parts)?;
         let hinted = engine.hinted(work.order);
         totals.hinted += hinted.len() as u64;
         // What is stored takes microseconds, together; what must be compiled is better done beside the program.
@@ -140,11 +140,12 @@ pub fn run(work: &Work, begun: Instant, tell: &mut dyn FnMut(&str)) -> Result<()
             engine.preload(&hinted);
             None
         } else {
-            Some(engine.in_background(hinted, work.threads))
+            Some(engine.in_background(&hinted, work.threads))
         };
         let mut machine = Machine::new();
         let ended = engine.run(&mut machine);
-        let value = ended.map_err(|failure| program.problem(&failure.function, failure.place, failure.fault.to_string()))?;
+        let value =
+            ended.map_err(|failure| program.problem(&failure.function, failure.place, failure.fault.to_string()))?;
         tell(&result_line(name, value, machine.output(), begun));
         if let Some(background) = background {
             background.stop();
@@ -199,7 +200,8 @@ fn interpret(work: &Work, begun: Instant, tell: &mut dyn FnMut(&str)) -> Result<
         let program = open(name)?;
         let mut machine = Machine::new();
         let ended = interpreter::run(&program, &mut machine, "main", &[]);
-        let value = ended.map_err(|failure| program.problem(&failure.function, failure.place, failure.fault.to_string()))?;
+        let value =
+            ended.map_err(|failure| program.problem(&failure.function, failure.place, failure.fault.to_string()))?;
         tell(&result_line(name, value as i64, machine.output(), begun));
     }
     tell(&format!("count\tend wall\t{}", begun.elapsed().as_nanos()));

@@ -18,7 +18,8 @@ pub fn show(work: &Work, is_kept: bool) -> Result<(), AnyError> {
     field("cache", format!("{} ({kept})", work.cache.display()))?;
     let cold = start("cold", work)?;
     // Without code, what the first process learned about the programs is all that the second one has.
-    let hinted = work.keeps_hints.then(|| start("hints alone", &Work { keeps_code: false, ..work.clone() })).transpose()?;
+    let hinted =
+        work.keeps_hints.then(|| start("hints alone", &Work { keeps_code: false, ..work.clone() })).transpose()?;
     let warm = start("warm", work)?;
     let oracle = start("interpreter", &Work { interprets: true, ..work.clone() })?;
     let device = &warm.findings.device;
@@ -86,7 +87,10 @@ fn residents(columns: &[(&str, &Observed)]) -> Result<(), AnyError> {
             field("resident", format!("{name}: {bar} {} of {} of artifacts", size(resident), size(budget)))?;
         }
     }
-    field("", "(artifacts are code with its relocations and tables, as stored; executable pages are beside that budget)")
+    field(
+        "",
+        "(artifacts are code with its relocations and tables, as stored; executable pages are beside that budget)",
+    )
 }
 
 fn verdict(columns: &[(&str, &Observed)], oracle: &Observed) -> Result<(), AnyError> {
@@ -98,7 +102,8 @@ fn verdict(columns: &[(&str, &Observed)], oracle: &Observed) -> Result<(), AnyEr
     let mut holds = true;
     for (name, one) in columns {
         let found = of(one);
-        let differing: Vec<&str> = (expected.iter().zip(&found).filter(|(a, b)| a != b)).map(|(a, _)| a.0.as_str()).collect();
+        let differing: Vec<&str> =
+            (expected.iter().zip(&found).filter(|(a, b)| a != b)).map(|(a, _)| a.0.as_str()).collect();
         let equal = expected == found;
         let text = if equal {
             format!("{name}: {} results and what they printed, equal to the interpreter's", found.len())
@@ -116,6 +121,9 @@ fn verdict(columns: &[(&str, &Observed)], oracle: &Observed) -> Result<(), AnyEr
         }
     }
     let (fastest, slowest) = (columns[columns.len() - 1].1, oracle);
-    report::field("interpreter", format!("{} for all results, against {}", time(slowest.wall_ns), time(fastest.wall_ns)))?;
+    report::field(
+        "interpreter",
+        format!("{} for all results, against {}", time(slowest.wall_ns), time(fastest.wall_ns)),
+    )?;
     if holds { Ok(()) } else { Err("a check failed".into()) }
 }

@@ -152,8 +152,16 @@ fn a_program_runs_as_in_any_language_and_its_problems_have_a_place() {
     let bad = write("bad.mica", "fn main() -> int {\n  return 1 +;\n}");
     let failing = write("failing.mica", "fn main() -> int {\n  print(1);\n  return [1][1];\n}");
     for (program, expected) in [
-        (bad.as_str(), format!("mica: {bad}:2:13: expected an expression, found `;`\n    return 1 +;\n              ^\n")),
-        (&failing, format!("1\nmica: {failing}:3:13: the index lies outside of the array\n    return [1][1];\n              ^\n")),
+        (
+            bad.as_str(),
+            format!("mica: {bad}:2:13: expected an expression, found `;`\n    return 1 +;\n              ^\n"),
+        ),
+        (
+            &failing,
+            format!(
+                "1\nmica: {failing}:3:13: the index lies outside of the array\n    return [1][1];\n              ^\n"
+            ),
+        ),
         ("no/such.mica", "mica: no/such.mica: No such file or directory (os error 2)\n".to_owned()),
     ] {
         let output = mica(&["--run", "--cache", &cache, program]);

@@ -27,7 +27,10 @@ fn run(text: &str) -> (Result<i64, Failure>, String) {
 fn what_is_wrong_is_told_with_line_and_column() {
     for (text, expected) in [
         ("fn main() -> int { return x; }", "p.mica:1:27: there is no variable `x`"),
-        ("fn main() -> int {\n  let x = 1;\n  x = 2;\n  return x;\n}", "p.mica:3:3: `x` cannot change; declare it with `var`"),
+        (
+            "fn main() -> int {\n  let x = 1;\n  x = 2;\n  return x;\n}",
+            "p.mica:3:3: `x` cannot change; declare it with `var`",
+        ),
         ("fn main() -> int { return 1.5; }", "p.mica:1:27: expected an int, found a float"),
         ("fn main() -> int { return 1 + 2.0; }", "p.mica:1:29: `+` does not work on an int and a float"),
         ("fn main() -> int { }", "p.mica:1:20: `main` can end without returning an int"),
@@ -38,7 +41,10 @@ fn what_is_wrong_is_told_with_line_and_column() {
         ("fn f() { } fn f() { } fn main() -> int { return 0; }", "p.mica:1:15: there are two functions `f`"),
         ("fn main() -> int { break; }", "p.mica:1:20: `break` outside of a loop"),
         ("fn main() -> int { let a = [1, 2.0]; return 0; }", "p.mica:1:32: expected an int, found a float"),
-        ("fn main() -> int { let a = []; return 0; }", "p.mica:1:29: an empty array does not say of what; write `[0; 0]`"),
+        (
+            "fn main() -> int { let a = []; return 0; }",
+            "p.mica:1:29: an empty array does not say of what; write `[0; 0]`",
+        ),
         ("fn main() -> int { return 1[0]; }", "p.mica:1:27: this is no array but an int"),
         ("struct P { x: int } fn main() -> int { let p = P { y: 1 }; return 0; }", "p.mica:1:55: `P` has no field `y`"),
         ("struct P { x: int } fn main() -> int { let p = P { }; return 0; }", "p.mica:1:48: the field `x` is missing"),
@@ -55,8 +61,14 @@ fn what_is_wrong_is_told_with_line_and_column() {
         ("fn f() { }", "p.mica:1:1: a program has a `fn main() -> int`"),
         ("fn print() { } fn main() -> int { return 0; }", "p.mica:1:4: `print` is built in"),
         ("fn main() -> int { return sqrt(2); }", "p.mica:1:27: `sqrt` does not take (int)"),
-        ("kernel k(a: [int]) { } fn main() -> int { return 0; }", "p.mica:1:8: a kernel takes the number of its thread first, an int, and returns nothing"),
-        ("kernel k(i: int) { } fn main() -> int { k(1); return 0; }", "p.mica:1:41: a kernel is launched: `launch k[n](..);`"),
+        (
+            "kernel k(a: [int]) { } fn main() -> int { return 0; }",
+            "p.mica:1:8: a kernel takes the number of its thread first, an int, and returns nothing",
+        ),
+        (
+            "kernel k(i: int) { } fn main() -> int { k(1); return 0; }",
+            "p.mica:1:41: a kernel is launched: `launch k[n](..);`",
+        ),
         ("fn main() -> int { launch k[1](); return 0; }", "p.mica:1:20: there is no kernel `k`"),
     ] {
         let problem = load(text).err().unwrap_or_else(|| panic!("accepted: {text}"));
@@ -116,15 +128,14 @@ fn numbers_are_what_the_documentation_says() {
            return 0; }",
     );
     assert_eq!(outcome, Ok(0));
-    let expected = "-9223372036854775808 0 -3 -1 15 -4 2 9223372036854775807 0 -1 3 inf false -0 3 true true false 1 10 t\"x";
+    let expected =
+        "-9223372036854775808 0 -3 -1 15 -4 2 9223372036854775807 0 -1 3 inf false -0 3 true true false 1 10 t\"x";
     assert_eq!(output.split_whitespace().collect::<Vec<_>>().join(" "), expected);
 }
 
 #[test]
 fn a_kernel_runs_on_the_processor_where_nothing_else_does() {
-    let (outcome, _) = run(
-        "kernel square(i: int, a: [int], k: int) { a[i] = i * i + k; }
-         fn main() -> int { let a = [0; 10]; launch square[len(a)](a, 5); return a[9]; }",
-    );
+    let (outcome, _) = run("kernel square(i: int, a: [int], k: int) { a[i] = i * i + k; }
+         fn main() -> int { let a = [0; 10]; launch square[len(a)](a, 5); return a[9]; }");
     assert_eq!(outcome, Ok(86));
 }

@@ -14,7 +14,9 @@ pub fn run(program: &Program, machine: &mut Machine, name: &str, arguments: &[u6
     let mut interpreter =
         Interpreter { program, machine, callees: callees.collect(), registers: Vec::new(), frames: Vec::new() };
     let begin = Place { line: 0, column: 1 };
-    interpreter.enter(function, None, arguments.iter().copied()).map_err(|fault| interpreter.failure(function, fault, begin))?;
+    interpreter
+        .enter(function, None, arguments.iter().copied())
+        .map_err(|fault| interpreter.failure(function, fault, begin))?;
     interpreter.go()
 }
 

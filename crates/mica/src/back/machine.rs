@@ -34,7 +34,7 @@ pub struct Machine {
 }
 
 /// Where in a [`Machine`] compiled code finds what it uses.
-pub mod offset {
+pub(super) mod offset {
     use super::Machine;
     use std::mem::offset_of;
 
@@ -74,7 +74,14 @@ pub enum Fault {
 impl Fault {
     /// By its number.
     pub fn from_number(number: u8) -> Fault {
-        let all = [Fault::Bounds, Fault::DivisionByZero, Fault::Memory, Fault::NegativeLength, Fault::Depth, Fault::Assertion];
+        let all = [
+            Fault::Bounds,
+            Fault::DivisionByZero,
+            Fault::Memory,
+            Fault::NegativeLength,
+            Fault::Depth,
+            Fault::Assertion,
+        ];
         all.into_iter().find(|fault| *fault as u8 == number).unwrap_or(Fault::NotCompiled)
     }
 }

@@ -18,7 +18,8 @@ impl Checker<'_> {
             ExpressionKind::Float(number) => Ok((self.builder.constant(Kind::Float, number.to_bits()), Type::Float)),
             ExpressionKind::Bool(truth) => Ok((self.builder.constant(Kind::Bool, u64::from(*truth)), Type::Bool)),
             ExpressionKind::Text(bytes) => {
-                let (to, text, place) = (self.builder.register(Kind::Array), self.builder.text(bytes), self.builder.place(at));
+                let (to, text, place) =
+                    (self.builder.register(Kind::Array), self.builder.text(bytes), self.builder.place(at));
                 self.builder.add(Instruction::NewText { to, text, place });
                 Ok((to, Type::Array(Box::new(Type::Int))))
             }
@@ -86,7 +87,9 @@ impl Checker<'_> {
     pub(super) fn array(&mut self, expression: &Expression) -> Checked<Value> {
         match self.value(expression)? {
             (array, Type::Array(element)) => Ok((array, *element)),
-            (_, other) => complain(expression.at, format!("this is no array but {}", article(&self.names.show(&other)))),
+            (_, other) => {
+                complain(expression.at, format!("this is no array but {}", article(&self.names.show(&other))))
+            }
         }
     }
 
@@ -121,7 +124,10 @@ impl Checker<'_> {
         let found = if left_type == right_type { operation_on(operator, &left_type) } else { None };
         let Some((operation, of)) = found else {
             let (left, right) = (self.names.show(&left_type), self.names.show(&right_type));
-            return complain(at, format!("`{}` does not work on {} and {}", operator.sign(), article(&left), article(&right)));
+            return complain(
+                at,
+                format!("`{}` does not work on {} and {}", operator.sign(), article(&left), article(&right)),
+            );
         };
         let to = self.builder.register(of.kind());
         self.builder.add(Instruction::Binary { operation, to, left, right });

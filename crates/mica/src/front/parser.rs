@@ -22,14 +22,21 @@ pub fn parse(text: &str) -> Checked<Module> {
         match parser.take() {
             Token::End => return Ok(module),
             Token::Name("import") => {
-                let Token::Text(name) = parser.take() else { return complain(at, "an import names a file: `import \"text\";`") };
+                let Token::Text(name) = parser.take() else {
+                    return complain(at, "an import names a file: `import \"text\";`");
+                };
                 module.imports.push((String::from_utf8_lossy(&name).into_owned(), at));
                 parser.expect(";")?;
             }
             Token::Name("struct") => module.records.push(parser.record()?),
             Token::Name("fn") => module.functions.push(parser.function(false)?),
             Token::Name("kernel") => module.functions.push(parser.function(true)?),
-            other => return complain(at, format!("expected `fn`, `kernel`, `struct` or `import`, found {}", name_of(&other))),
+            other => {
+                return complain(
+                    at,
+                    format!("expected `fn`, `kernel`, `struct` or `import`, found {}", name_of(&other)),
+                );
+            }
         }
     }
 }

@@ -41,8 +41,23 @@ pub struct Names {
 }
 
 /// Names that mean something already.
-const BUILT_IN: &[&str] =
-    &["print", "len", "int", "float", "sqrt", "floor", "abs", "bits", "from_bits", "sin", "cos", "exp", "log", "pow", "assert"];
+const BUILT_IN: &[&str] = &[
+    "print",
+    "len",
+    "int",
+    "float",
+    "sqrt",
+    "floor",
+    "abs",
+    "bits",
+    "from_bits",
+    "sin",
+    "cos",
+    "exp",
+    "log",
+    "pow",
+    "assert",
+];
 
 impl Type {
     /// What a register of this type holds.

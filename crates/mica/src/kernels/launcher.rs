@@ -67,7 +67,8 @@ impl CardLauncher {
             for (_, array) in &mut arrays {
                 views.push(array.on_mut(&self.stream)?);
             }
-            let addresses: Vec<(u64, u64)> = views.iter().map(|view| (view.device_address(), view.len() as u64)).collect();
+            let addresses: Vec<(u64, u64)> =
+                views.iter_mut().map(|view| (view.device_address(), view.len() as u64)).collect();
             let shape = LaunchShape::linear(count, BLOCK_THREADS);
             let mut launch = Launch::new(&function, shape).value(count).memory(&mut failed_view);
             let names: Vec<u64> = arrays_in_order(kernel, words);
@@ -201,12 +202,28 @@ fn on_card(card: CudaDevice, nvrtc: Nvrtc, store: CodeStore, programs: Vec<Progr
         let before = launcher.launches.load(Ordering::Relaxed);
         let (first, again) = (run(Some(launcher.clone()))?, run(Some(launcher.clone()))?);
         let launches = launcher.launches.load(Ordering::Relaxed) - before;
-        field("", format!("{launches} launches; {} with kernels compiled or from the store, {} with resident ones", time(first.2), time(again.2)))?;
-        let equal = launches > 0 && (&here.0, &here.1) == (&first.0, &first.1) && (&here.0, &here.1) == (&again.0, &again.1);
+        field(
+            "",
+            format!(
+                "{launches} launches; {} with kernels compiled or from the store, {} with resident ones",
+                time(first.2),
+                time(again.2)
+            ),
+        )?;
+        let equal =
+            launches > 0 && (&here.0, &here.1) == (&first.0, &first.1) && (&here.0, &here.1) == (&again.0, &again.1);
         holds &= check(equal, "kernels: what the card computed is what the processor did")?;
     }
     let (modules, compiled) = (launcher.kernels.modules().stats(), launcher.kernels.compiler().store().stats());
-    field("", format!("{} compiled in {}, {} from the store", compiled.compiles, time(compiled.compile_ns), compiled.store.hits))?;
+    field(
+        "",
+        format!(
+            "{} compiled in {}, {} from the store",
+            compiled.compiles,
+            time(compiled.compile_ns),
+            compiled.store.hits
+        ),
+    )?;
     field("", format!("{} of images resident, budget {}", size(modules.resident_bytes), size(modules.budget_bytes)))?;
     if holds { Ok(()) } else { Err("a check failed".into()) }
 }
