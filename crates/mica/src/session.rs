@@ -124,7 +124,7 @@ pub fn run(work: &Work, begun: Instant, tell: &mut dyn FnMut(&str)) -> Result<()
     let hints = work.keeps_hints.then(|| HintStore::open(HintOptions::new(&options).version(HINTS_VERSION)));
     let resident = work.keeps_code.then(|| {
         let behind = Arc::new(DirectoryStore::open(&options));
-        Arc::new(ResidentStore::open(behind, work.place, work.budget_bytes))
+        Arc::new(ResidentStore::new(behind, work.place, work.budget_bytes))
     });
     let store = resident.as_ref().map(|resident| Arc::new(CodeStore::over(resident.clone())));
     let mut totals = Totals::default();
@@ -147,6 +147,10 @@ pub fn run(work: &Work, begun: Instant, tell: &mut dyn FnMut(&str)) -> Result<()
         let value =
             ended.map_err(|failure| program.problem(&failure.function, failure.place, failure.fault.to_string()))?;
         tell(&result_line(name, value, machine.output(), begun));
+        // A start pays for nothing that it can do without.
+        if let Some(resident) = &resident {
+            resident.open_device();
+        }
         if let Some(background) = background {
             background.stop();
         }

@@ -185,9 +185,8 @@ fn without_card(
 }
 
 fn on_card(card: CudaDevice, nvrtc: Nvrtc, store: CodeStore, programs: Vec<Program>) -> Result<(), AnyError> {
-    let name = hapax::DeviceRef::new(CudaDevice::open(0)?).name();
     let launcher = Arc::new(CardLauncher::open(card, nvrtc, store)?);
-    field("kernels", format!("run on {name}"))?;
+    field("kernels", format!("run on {}", launcher.heap.device().name()))?;
     let mut holds = true;
     for program in programs {
         let program = Arc::new(program);
