@@ -59,7 +59,7 @@ fn run_programs(options: &Options) -> Result<(), AnyError> {
     for name in &options.work.programs {
         let program = Arc::new(open(name)?);
         let parts = Parts { store: store.clone(), hints: hints.clone(), launcher: None };
-        let engine = Arc::new(Engine::new(program.clone(), parts)?);
+        let engine = Engine::new(program.clone(), parts)?;
         engine.preload(&engine.hinted(options.work.order));
         let ended = engine.run(&mut Machine::with_echo(true));
         engine.record();

@@ -42,14 +42,15 @@ impl Program {
             let mut added: Vec<(String, String, Module)> = Vec::new();
             for (name, at) in &module.imports {
                 let is_known = files.iter().map(|(file, ..)| file).chain(added.iter().map(|(file, ..)| file));
-                if { is_known }.any(|file| file == name) {
+                let file = format!("{name}.mica");
+                if { is_known }.any(|known| *known == file) {
                     continue;
                 }
                 let Some(imported) = library(name) else {
                     return Err(Problem::new(importing, text, *at, format!("there is no file `{name}` to import")));
                 };
-                let module = front::read(name, &imported)?;
-                added.push((name.clone(), imported, module));
+                let module = front::read(&file, &imported)?;
+                added.push((file, imported, module));
             }
             files.extend(added);
             next += 1;

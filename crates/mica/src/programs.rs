@@ -11,6 +11,7 @@ macro_rules! programs {
 
 /// In the order in which they run: first many functions that run briefly, as a compiler's own start is.
 const PROGRAMS: &[(&str, &str)] = programs![
+    "toolchain",
     "calculator",
     "json",
     "regex",
@@ -24,7 +25,7 @@ const PROGRAMS: &[(&str, &str)] = programs![
     "mandelbrot"
 ];
 /// What they import.
-const LIBRARIES: &[(&str, &str)] = programs!["text"];
+const LIBRARIES: &[(&str, &str)] = programs!["text", "expressions", "json_tree", "automaton", "codes"];
 
 /// Their names.
 pub fn names() -> impl Iterator<Item = &'static str> {

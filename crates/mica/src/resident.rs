@@ -7,13 +7,8 @@ use hapax::{
     CacheOptions, CacheStats, Collected, DeviceRef, Heap, HeapOptions, HostDevice, Key, Lookup, Meta, Miss, Policy,
     Record, Refusal, Store, StoreStats, StoredEntry, Stream, VramCache,
 };
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
-
-/// How long an opening process waits for its device: a card can take longer than a whole warm start, and the store behind
-/// does meanwhile.
-const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Where the artifacts are resident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +23,17 @@ pub enum Place {
 pub struct ResidentStore {
     behind: Arc<dyn Store>,
     cache: Arc<OnceLock<Result<DeviceCache, String>>>,
+    /// What passed by before the device was open, no more of it than the budget.
+    early: Mutex<Early>,
+    place: Place,
+    budget_bytes: u64,
+    opens: Once,
+}
+
+#[derive(Default)]
+struct Early {
+    records: Vec<(Key, Record)>,
+    bytes: u64,
 }
 
 struct DeviceCache {
@@ -45,37 +51,53 @@ pub struct ResidentReport {
 }
 
 impl ResidentStore {
-    /// Opens the device, and goes on without it where that takes long.
-    pub fn open(behind: Arc<dyn Store>, place: Place, budget_bytes: u64) -> ResidentStore {
+    /// In front of that store. No device is open yet, and the store behind does alone.
+    pub fn new(behind: Arc<dyn Store>, place: Place, budget_bytes: u64) -> ResidentStore {
         let cache = Arc::new(OnceLock::new());
-        match place {
-            Place::Host => drop(cache.set(DeviceCache::open(place, budget_bytes))),
-            Place::Best => {
-                let opening = cache.clone();
-                thread::spawn(move || opening.set(DeviceCache::open(place, budget_bytes)).is_ok());
-                let begun = Instant::now();
-                while cache.get().is_none() && begun.elapsed() < PATIENCE {
-                    thread::sleep(Duration::from_micros(50));
-                }
-            }
-        }
-        ResidentStore { behind, cache }
+        ResidentStore { behind, cache, early: Mutex::default(), place, budget_bytes, opens: Once::new() }
     }
 
-    /// What the cache did so far, or why there is none.
+    /// Opens the device, on a thread of its own: a card can take longer than a whole warm start. What has passed by is
+    /// resident then, too.
+    pub fn open_device(&self) {
+        self.opens.call_once(|| {
+            let (opening, place, budget_bytes) = (self.cache.clone(), self.place, self.budget_bytes);
+            thread::spawn(move || opening.set(DeviceCache::open(place, budget_bytes)).is_ok());
+        });
+    }
+
+    /// What the cache did so far, or why there is none. Opens the device if that has not been done, and waits for it.
     pub fn report(&self) -> Result<ResidentReport, String> {
-        match self.cache.get() {
-            None => Err("the device is not open yet; artifacts came from the store".to_owned()),
-            Some(Err(reason)) => Err(reason.clone()),
-            Some(Ok(open)) => {
+        self.open_device();
+        self.cache.wait();
+        match self.open_cache() {
+            Ok(open) => {
                 let device = format!("{}: {}", open.cache.heap().device().name(), open.reason);
                 Ok(ResidentReport { device, stats: open.cache.stats() })
             }
+            Err(reason) => Err(reason.unwrap_or_default().to_owned()),
         }
     }
 
-    fn ready(&self) -> Option<&DeviceCache> {
-        self.cache.get()?.as_ref().ok()
+    /// The cache, if it is open: with what came before it was.
+    fn open_cache(&self) -> Result<&DeviceCache, Option<&str>> {
+        let cache = self.cache.get().ok_or(None)?.as_ref().map_err(|reason| Some(reason.as_str()))?;
+        for (key, record) in std::mem::take(&mut *self.early()).records {
+            cache.put(&key, record.meta(), &record);
+        }
+        Ok(cache)
+    }
+
+    fn came_early(&self, key: &Key, record: Record) {
+        let mut early = self.early();
+        if early.bytes + record.len() as u64 <= self.budget_bytes {
+            early.bytes += record.len() as u64;
+            early.records.push((*key, record));
+        }
+    }
+
+    fn early(&self) -> MutexGuard<'_, Early> {
+        self.early.lock().expect("nothing panics under this lock")
     }
 }
 
@@ -126,15 +148,20 @@ impl DeviceCache {
 
 impl Store for ResidentStore {
     fn get(&self, key: &Key) -> Result<Record, Miss> {
-        match self.ready() {
-            Some(cache) => cache.get(key, || self.behind.get(key)),
-            None => self.behind.get(key),
+        match self.open_cache() {
+            Ok(cache) => cache.get(key, || self.behind.get(key)),
+            Err(_) => {
+                let record = self.behind.get(key)?;
+                self.came_early(key, record.clone());
+                Ok(record)
+            }
         }
     }
 
     fn put(&self, key: &Key, meta: &Meta, payload: &[u8]) -> Result<(), Refusal> {
-        if let Some(cache) = self.ready() {
-            cache.put(key, meta, payload);
+        match self.open_cache() {
+            Ok(cache) => cache.put(key, meta, payload),
+            Err(_) => self.came_early(key, Record::from_vec(payload.to_vec(), meta.clone())),
         }
         self.behind.put(key, meta, payload)
     }
@@ -148,7 +175,7 @@ impl Store for ResidentStore {
     }
 
     fn clear(&self) -> Result<(), Refusal> {
-        if let Some(open) = self.ready() {
+        if let Ok(open) = self.open_cache() {
             // What does not go now goes with the heap.
             drop(open.cache.clear());
         }

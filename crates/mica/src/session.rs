@@ -124,14 +124,14 @@ pub fn run(work: &Work, begun: Instant, tell: &mut dyn FnMut(&str)) -> Result<()
     let hints = work.keeps_hints.then(|| HintStore::open(HintOptions::new(&options).version(HINTS_VERSION)));
     let resident = work.keeps_code.then(|| {
         let behind = Arc::new(DirectoryStore::open(&options));
-        Arc::new(ResidentStore::open(behind, work.place, work.budget_bytes))
+        Arc::new(ResidentStore::new(behind, work.place, work.budget_bytes))
     });
     let store = resident.as_ref().map(|resident| Arc::new(CodeStore::over(resident.clone())));
     let mut totals = Totals::default();
     for name in &work.programs {
         let program = Arc::new(open(name)?);
         let parts = Parts { store: store.clone(), hints: hints.clone(), launcher: None };
-        let engine = Arc::new(Engine::new(program.clone(), parts)?);
+        let engine = Engine::new(program.clone(), parts)?;
         let hinted = engine.hinted(work.order);
         totals.hinted += hinted.len() as u64;
         // What is stored takes microseconds, together; what must be compiled is better done beside the program.
@@ -140,13 +140,17 @@ pub fn run(work: &Work, begun: Instant, tell: &mut dyn FnMut(&str)) -> Result<()
             engine.preload(&hinted);
             None
         } else {
-            Some(engine.in_background(hinted, work.threads))
+            Some(engine.in_background(&hinted, work.threads))
         };
         let mut machine = Machine::new();
         let ended = engine.run(&mut machine);
         let value =
             ended.map_err(|failure| program.problem(&failure.function, failure.place, failure.fault.to_string()))?;
         tell(&result_line(name, value, machine.output(), begun));
+        // A start pays for nothing that it can do without.
+        if let Some(resident) = &resident {
+            resident.open_device();
+        }
         if let Some(background) = background {
             background.stop();
         }

@@ -1,19 +1,25 @@
 //! The comparison: a process that finds nothing, one that finds hints, one that finds code, and an interpreter.
 
+use crate::ir_bytes;
 use crate::processes::{Observed, start};
 use crate::report::{self, check, field, line, size, time};
 use crate::session::{AnyError, Work, open};
+use std::collections::HashSet;
 
 /// Where the figure is to be: the warm start's time to its first result, as a part of the cold start's.
 const AIM: f64 = 0.1;
 
 /// Runs all of them and compares.
 pub fn show(work: &Work, is_kept: bool) -> Result<(), AnyError> {
-    let mut functions = 0;
+    let mut functions = HashSet::new();
     for name in &work.programs {
-        functions += open(name)?.functions.len();
+        functions.extend(open(name)?.functions.iter().map(ir_bytes::bytes));
     }
-    field("programs", format!("{} with {functions} functions: {}", work.programs.len(), work.programs.join(", ")))?;
+    let functions = functions.len();
+    field(
+        "programs",
+        format!("{} with {functions} different functions: {}", work.programs.len(), work.programs.join(", ")),
+    )?;
     let kept = if is_kept { "kept" } else { "temporary; --cache DIR keeps one" };
     field("cache", format!("{} ({kept})", work.cache.display()))?;
     let cold = start("cold", work)?;

@@ -1,5 +1,7 @@
 //! The command, as a person runs it, and its processes with what can happen to them and to their cache.
 
+use mica::kernels::cuda;
+use mica::program::Program;
 use mica::session::Findings;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -53,11 +55,13 @@ fn cold_warm_hints_alone_and_the_interpreter_agree() {
 #[test]
 fn a_warm_process_compiles_nothing_and_what_is_off_stays_off() {
     let cache = tempfile::tempdir().unwrap();
+    // Within it the second program finds what both import, so it is not without hits and hints.
     let cold = child(cache.path(), &[]);
-    assert!(cold.count("compiles") > 50 && cold.count("store hits") == 0 && cold.count("hinted") == 0);
+    assert!(cold.count("compiles") > 100 && cold.count("store hits") < cold.count("compiles") / 2, "{cold:?}");
     let warm = child(cache.path(), &[]);
-    assert_eq!((warm.count("compiles"), warm.count("store hits")), (0, warm.count("needed")));
-    assert_eq!(warm.count("hinted"), cold.count("needed"));
+    assert_eq!((warm.count("compiles"), warm.count("store hits")), (0, warm.count("hinted")));
+    assert!(warm.count("hinted") >= warm.count("needed") && warm.count("hinted") > cold.count("hinted"), "{warm:?}");
+    assert_eq!(warm.count("needed"), cold.count("needed"));
     let unhinted = child(cache.path(), &["--hints", "off"]);
     assert_eq!((unhinted.count("compiles"), unhinted.count("hinted")), (0, 0));
     let unstored = child(cache.path(), &["--store", "off"]);
@@ -189,6 +193,35 @@ fn arguments_that_make_no_sense_are_refused() {
     }
     let help = mica(&["--help"]);
     assert!(help.status.success() && text(&help).contains("usage: cargo run --release -p mica"));
+}
+
+/// Without a card; `mica` itself compares with the processor where there is one.
+#[test]
+#[cfg(feature = "nvrtc")]
+fn kernels_are_compiled_once_where_there_is_a_compiler() {
+    let output = mica(&["--device", "host", "mandelbrot"]);
+    let text = text(&output);
+    assert!(output.status.success() && text.contains("\nkernels      run on "), "{text}");
+    if text.contains("NVRTC, which would compile it, was not found") {
+        assert!(std::env::var_os("HAPAX_REQUIRE_NVRTC").is_none(), "{text}");
+        println!("skipped: there is no NVRTC here");
+        return;
+    }
+    assert!(text.contains("launches; ") || text.contains("2 kernels, ") && text.contains("NVRTC not loaded"), "{text}");
+}
+
+#[test]
+fn what_no_card_can_run_is_told() {
+    for (kernel, expected) in [
+        ("kernel k(i: int) { let a = [i; 3]; }", "`k` allocates memory"),
+        ("struct P { x: int } kernel k(i: int, p: P) { p.x = i; }", "`k` uses a struct, or an array of arrays"),
+        ("kernel k(i: int) { print(i); }", "`k` calls mica_print_int, which only the processor has"),
+        ("fn f() -> float { return sin(1.0); } kernel k(i: int, a: [float]) { a[i] = f(); }", "`f` calls mica_sin"),
+    ] {
+        let program = Program::load_parts("k.mica", kernel.to_owned(), &|_| None).unwrap();
+        let refused = cuda::source(&program, program.function("k").unwrap()).unwrap_err();
+        assert!(refused.starts_with(expected), "{refused}");
+    }
 }
 
 #[test]

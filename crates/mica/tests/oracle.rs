@@ -19,14 +19,14 @@ fn compare(name: &str, program: Program) {
     for (round, is_stored) in [(0, true), (1, true), (2, false)] {
         let store = is_stored.then(|| Arc::new(CodeStore::over(store.clone())));
         let parts = Parts { store, hints: Some(hints.clone()), launcher: None };
-        let engine = Arc::new(Engine::new(program.clone(), parts).unwrap());
+        let engine = Engine::new(program.clone(), parts).unwrap();
         let hinted = engine.hinted(if round == 1 { Order::HotFirst } else { Order::NeededFirst });
         assert_eq!(hinted.is_empty(), round == 0, "{name}: hints come from the round before");
         let background = if round == 1 {
             engine.preload(&hinted);
             None
         } else {
-            Some(engine.in_background(hinted.clone(), 2))
+            Some(engine.in_background(&hinted, 2))
         };
         let mut fast = Machine::new();
         assert_eq!(engine.run(&mut fast), expected, "{name}, round {round}");

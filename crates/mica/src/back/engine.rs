@@ -11,17 +11,15 @@ use crate::ir_bytes;
 use crate::program::Program;
 use cranelift_codegen::settings::{self, Configurable};
 use hapax::{CodeStore, Fingerprint, HintStore};
-use hapax_cranelift::{BakedAddresses, CodePtr, Error, Jit, JitStats};
+use hapax_cranelift::{BakedAddresses, CodePtr, Error, Jit, JitStats, Precompile};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Changes when the same representation is lowered differently.
 const BUILD: &str = concat!("mica ", env!("CARGO_PKG_VERSION"), " 1");
-/// What a background thread takes at a time: small enough that a function that is asked for meanwhile is not kept waiting.
-const BATCH: usize = 1;
 
 /// What runs the kernels of a program, if anything does.
 pub trait Launcher: Send + Sync {
@@ -50,7 +48,7 @@ pub struct Parts {
     pub launcher: Option<Arc<dyn Launcher>>,
 }
 
-/// A program and its code. Shared with background threads.
+/// A program and its code.
 pub struct Engine {
     program: Arc<Program>,
     jit: Jit,
@@ -58,8 +56,6 @@ pub struct Engine {
     functions: Vec<State>,
     /// The functions that ran, in the order in which they were first needed.
     needed: Mutex<Vec<usize>>,
-    ready: Mutex<Vec<CodePtr>>,
-    stops: AtomicBool,
 }
 
 #[derive(Default)]
@@ -92,8 +88,8 @@ impl Engine {
             builder = builder.store(store.clone());
         }
         let functions = program.functions.iter().map(|_| State::default()).collect();
-        let (needed, ready) = (Mutex::default(), Mutex::default());
-        Ok(Engine { jit: builder.build()?, program, parts, functions, needed, ready, stops: AtomicBool::new(false) })
+        let needed = Mutex::default();
+        Ok(Engine { jit: builder.build()?, program, parts, functions, needed })
     }
 
     /// The program.
@@ -104,11 +100,6 @@ impl Engine {
     /// The JIT's figures.
     pub fn stats(&self) -> JitStats {
         self.jit.stats()
-    }
-
-    /// Functions that have code.
-    pub fn ready(&self) -> usize {
-        self.functions.iter().filter(|state| state.is_ready.load(Ordering::Relaxed)).count()
     }
 
     /// Functions that were needed so far.
@@ -164,7 +155,7 @@ impl Engine {
     }
 
     fn compile(&self, number: usize) -> Result<CodePtr, Error> {
-        let unit = FunctionUnit::new(&self.program.functions[number]);
+        let unit = FunctionUnit::new(&self.program, number);
         let (before, begun) = (lowered_here(), Instant::now());
         let code = self.jit.compile(&unit, lower)?;
         let state = &self.functions[number];
@@ -200,42 +191,26 @@ impl Engine {
 
     /// Loads these together, in one batch; what is not stored is compiled.
     pub fn preload(&self, numbers: &[usize]) {
-        let units: Vec<FunctionUnit<'_>> =
-            numbers.iter().map(|number| FunctionUnit::new(&self.program.functions[*number])).collect();
+        let units = self.units(numbers.iter());
         let codes = self.jit.compile_batch(&units, lower);
-        let mut ready = locked(&self.ready);
         for (number, code) in numbers.iter().zip(codes) {
             // Whoever needs it meets the error.
-            if let Ok(code) = code {
+            if code.is_ok() {
                 self.functions[*number].is_ready.store(true, Ordering::Release);
-                ready.push(code);
             }
         }
     }
 
     /// Compiles these on threads of their own, until it is told to [stop](Background::stop).
-    pub fn in_background(self: &Arc<Self>, queue: Vec<usize>, threads: usize) -> Background {
-        let next = Arc::new(AtomicU64::new(0));
-        let queue = Arc::new(queue);
-        let work = |engine: Arc<Engine>, next: Arc<AtomicU64>, queue: Arc<Vec<usize>>| {
-            while !engine.stops.load(Ordering::Relaxed) {
-                let begin = next.fetch_add(BATCH as u64, Ordering::Relaxed) as usize;
-                if begin >= queue.len() {
-                    return;
-                }
-                for number in &queue[begin..queue.len().min(begin + BATCH)] {
-                    if !engine.functions[*number].is_ready.load(Ordering::Relaxed) {
-                        // Whoever needs it meets the error.
-                        let _ = engine.compile(*number);
-                    }
-                }
-            }
-        };
-        let threads = (0..threads.min(queue.len())).map(|_| {
-            let (engine, next, queue) = (self.clone(), next.clone(), queue.clone());
-            thread::spawn(move || work(engine, next, queue))
-        });
-        Background { threads: threads.collect(), engine: self.clone() }
+    pub fn in_background(&self, queue: &[usize], threads: usize) -> Background {
+        // Dealt out in turn, so that the order holds over all threads together.
+        let threads = threads.min(queue.len());
+        let share = |thread| self.units(queue.iter().skip(thread).step_by(threads));
+        Background((0..threads).map(|thread| self.jit.precompile(share(thread), lower)).collect())
+    }
+
+    fn units<'a>(&self, numbers: impl Iterator<Item = &'a usize>) -> Vec<FunctionUnit> {
+        numbers.map(|number| FunctionUnit::new(&self.program, *number)).collect()
     }
 
     /// Records what this process needed and compiled, in that order.
@@ -255,20 +230,15 @@ impl Engine {
 }
 
 /// Threads that compile ahead.
-#[must_use = "they go on until they are stopped"]
-pub struct Background {
-    threads: Vec<JoinHandle<()>>,
-    engine: Arc<Engine>,
-}
+#[must_use = "dropping them stops them"]
+pub struct Background(Vec<Precompile>);
 
 impl Background {
     /// Lets them end what they are at, and waits for that.
     pub fn stop(self) {
-        self.engine.stops.store(true, Ordering::Relaxed);
-        for thread in self.threads {
-            if let Err(panic) = thread.join() {
-                resume_unwind(panic);
-            }
+        self.0.iter().for_each(Precompile::stop);
+        for thread in self.0 {
+            thread.wait();
         }
     }
 }

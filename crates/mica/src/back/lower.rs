@@ -7,6 +7,7 @@
 use crate::back::machine::{Fault, offset};
 use crate::ir::{self, Binary, Callee, End, Instruction, Kind, Place, Register, Unary};
 use crate::ir_bytes;
+use crate::program::Program;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{F64, I8, I64, Type};
 use cranelift_codegen::ir::{
@@ -17,28 +18,29 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use hapax::FingerprintBuilder;
 use hapax_cranelift::{Data, Error, LowerError, Lowering, Unit};
 use std::cell::Cell;
+use std::sync::Arc;
 
 /// A function on its way to code.
-pub struct FunctionUnit<'p> {
-    function: &'p ir::Function,
+pub struct FunctionUnit {
+    program: Arc<Program>,
+    number: usize,
     bytes: Vec<u8>,
 }
 
-impl<'p> FunctionUnit<'p> {
-    /// The unit of that function.
-    pub fn new(function: &'p ir::Function) -> FunctionUnit<'p> {
-        FunctionUnit { function, bytes: ir_bytes::bytes(function) }
+impl FunctionUnit {
+    /// The unit of the function of that number.
+    pub fn new(program: &Arc<Program>, number: usize) -> FunctionUnit {
+        FunctionUnit { program: program.clone(), number, bytes: ir_bytes::bytes(&program.functions[number]) }
     }
 
-    /// All that lowering reads.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    fn function(&self) -> &ir::Function {
+        &self.program.functions[self.number]
     }
 }
 
-impl Unit for FunctionUnit<'_> {
+impl Unit for FunctionUnit {
     fn name(&self) -> &str {
-        &self.function.name
+        &self.function().name
     }
 
     fn key(&self, key: FingerprintBuilder) -> FingerprintBuilder {
@@ -70,14 +72,15 @@ fn signature_of(callee: &Callee, mut signature: Signature) -> Signature {
 }
 
 /// Builds the function; what a `Jit` calls on a miss.
-pub fn lower(unit: &FunctionUnit<'_>, lowering: &mut Lowering<'_>, function: &mut Function) -> Result<(), LowerError> {
+pub fn lower(unit: &FunctionUnit, lowering: &mut Lowering<'_>, function: &mut Function) -> Result<(), LowerError> {
     LOWERED.set(LOWERED.get() + 1);
-    function.signature = signature_of(&unit.function.as_callee(), lowering.make_signature());
+    let of = unit.function();
+    function.signature = signature_of(&of.as_callee(), lowering.make_signature());
     let mut context = FunctionBuilderContext::new();
     let mut builder = FunctionBuilder::new(function, &mut context);
-    let strings = Strings::of(unit.function);
+    let strings = Strings::of(of);
     let bytes = lowering.data(Data::bytes(strings.bytes.clone()).align(1), builder.func)?;
-    let asked = match unit.function.callees.len() {
+    let asked = match of.callees.len() {
         0 => None,
         callees => Some(lowering.data(Data::zeroed(callees as u64).align(1).writable(), builder.func)?),
     };
@@ -90,14 +93,12 @@ pub fn lower(unit: &FunctionUnit<'_>, lowering: &mut Lowering<'_>, function: &mu
     let failed = builder.create_block();
     builder.append_block_param(failed, I64);
     builder.set_cold_block(failed);
-    let registers: Vec<Variable> =
-        unit.function.registers.iter().map(|kind| builder.declare_var(machine_type(*kind))).collect();
-    for (number, register) in registers.iter().take(unit.function.parameters as usize).enumerate() {
+    let registers: Vec<Variable> = of.registers.iter().map(|kind| builder.declare_var(machine_type(*kind))).collect();
+    for (number, register) in registers.iter().take(of.parameters as usize).enumerate() {
         let value = builder.block_params(entry)[number + 1];
         builder.def_var(*register, value);
     }
-    let blocks = unit.function.blocks.iter().map(|_| builder.create_block()).collect();
-    let of = unit.function;
+    let blocks = of.blocks.iter().map(|_| builder.create_block()).collect();
     let mut lower =
         Lower { of, lowering, builder, strings, bytes, asked, machine, base, depth, failed, registers, blocks };
     lower.function()?;

@@ -34,7 +34,7 @@ pub struct Machine {
 }
 
 /// Where in a [`Machine`] compiled code finds what it uses.
-pub mod offset {
+pub(super) mod offset {
     use super::Machine;
     use std::mem::offset_of;
 

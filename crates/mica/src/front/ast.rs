@@ -56,11 +56,11 @@ pub enum TypeName {
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the names are those of the grammar")]
 pub enum Statement {
-    Let { name: String, is_mutable: bool, value: Expression, at: Position },
+    Let { name: String, is_mutable: bool, value: Expression },
     Assign { target: Expression, operator: Option<Operator>, value: Expression, at: Position },
     If { condition: Expression, yes: Vec<Statement>, no: Vec<Statement> },
     While { condition: Expression, body: Vec<Statement> },
-    For { name: String, from: Expression, to: Expression, body: Vec<Statement>, at: Position },
+    For { name: String, from: Expression, to: Expression, body: Vec<Statement> },
     Return(Option<Expression>, Position),
     Break(Position),
     Continue(Position),

@@ -98,16 +98,16 @@ impl<'n> Checker<'n> {
 
     fn statement(&mut self, statement: &Statement) -> Checked<()> {
         match statement {
-            Statement::Let { name, is_mutable, value, at } => {
+            Statement::Let { name, is_mutable, value } => {
                 let (from, of) = self.value(value)?;
-                let to = self.declare(name, of, *is_mutable, *at)?;
+                let to = self.declare(name, of, *is_mutable);
                 self.builder.add(Instruction::Copy { to, from });
                 Ok(())
             }
             Statement::Assign { target, operator, value, at } => self.assign(target, *operator, value, *at),
             Statement::If { condition, yes, no } => self.conditional(condition, yes, no),
             Statement::While { condition, body } => self.repeat(condition, body),
-            Statement::For { name, from, to, body, at } => self.count(name, from, to, body, *at),
+            Statement::For { name, from, to, body } => self.count(name, from, to, body),
             Statement::Return(value, at) => self.give_back(value.as_ref(), *at),
             Statement::Break(at) => self.leave(*at, "break", |ends| ends.0),
             Statement::Continue(at) => self.leave(*at, "continue", |ends| ends.1),
@@ -116,14 +116,11 @@ impl<'n> Checker<'n> {
         }
     }
 
-    fn declare(&mut self, name: &str, of: Type, is_mutable: bool, at: Position) -> Checked<Register> {
-        if self.names.functions.contains_key(name) {
-            return complain(at, format!("`{name}` is the name of a function"));
-        }
+    fn declare(&mut self, name: &str, of: Type, is_mutable: bool) -> Register {
         let register = self.builder.register(of.kind());
         let scope = self.scopes.last_mut().expect("a function has a scope");
         scope.insert(name.to_owned(), Variable { register, of, is_mutable });
-        Ok(register)
+        register
     }
 
     pub(super) fn variable(&self, name: &str, at: Position) -> Checked<Variable> {
@@ -227,20 +224,13 @@ impl<'n> Checker<'n> {
         result
     }
 
-    fn count(
-        &mut self,
-        name: &str,
-        from: &Expression,
-        to: &Expression,
-        body: &[Statement],
-        at: Position,
-    ) -> Checked<()> {
+    fn count(&mut self, name: &str, from: &Expression, to: &Expression, body: &[Statement]) -> Checked<()> {
         let from = self.of_type(from, &Type::Int)?;
         let to = self.of_type(to, &Type::Int)?;
         let end = self.builder.register(Kind::Int);
         self.builder.add(Instruction::Copy { to: end, from: to });
         self.scopes.push(HashMap::new());
-        let counter = self.declare(name, Type::Int, false, at)?;
+        let counter = self.declare(name, Type::Int, false);
         self.builder.add(Instruction::Copy { to: counter, from });
         let result = self.counted(counter, end, |checker, ends| checker.loop_body(body, ends));
         self.scopes.pop();

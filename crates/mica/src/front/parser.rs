@@ -181,7 +181,7 @@ impl Parser<'_> {
                 self.expect("=")?;
                 let value = self.expression()?;
                 self.expect(";")?;
-                Ok(Statement::Let { name, is_mutable, value, at })
+                Ok(Statement::Let { name, is_mutable, value })
             }
             "if" => self.conditional(),
             "while" => {
@@ -197,7 +197,7 @@ impl Parser<'_> {
                 let from = self.expression()?;
                 self.expect("..")?;
                 let to = self.expression()?;
-                Ok(Statement::For { name, from, to, body: self.block()?, at })
+                Ok(Statement::For { name, from, to, body: self.block()? })
             }
             "return" => {
                 self.next += 1;

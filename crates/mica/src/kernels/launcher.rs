@@ -68,7 +68,7 @@ impl CardLauncher {
                 views.push(array.on_mut(&self.stream)?);
             }
             let addresses: Vec<(u64, u64)> =
-                views.iter().map(|view| (view.device_address(), view.len() as u64)).collect();
+                views.iter_mut().map(|view| (view.device_address(), view.len() as u64)).collect();
             let shape = LaunchShape::linear(count, BLOCK_THREADS);
             let mut launch = Launch::new(&function, shape).value(count).memory(&mut failed_view);
             let names: Vec<u64> = arrays_in_order(kernel, words);
@@ -185,9 +185,8 @@ fn without_card(
 }
 
 fn on_card(card: CudaDevice, nvrtc: Nvrtc, store: CodeStore, programs: Vec<Program>) -> Result<(), AnyError> {
-    let name = hapax::DeviceRef::new(CudaDevice::open(0)?).name();
     let launcher = Arc::new(CardLauncher::open(card, nvrtc, store)?);
-    field("kernels", format!("run on {name}"))?;
+    field("kernels", format!("run on {}", launcher.heap.device().name()))?;
     let mut holds = true;
     for program in programs {
         let program = Arc::new(program);

@@ -5,7 +5,6 @@ pub mod cuda;
 #[cfg(feature = "nvrtc")]
 pub mod launcher;
 
-use crate::report::field;
 use crate::session::{AnyError, Work};
 
 /// Shows the kernel path, as far as this machine and this build have it.
@@ -17,5 +16,5 @@ pub fn show(work: &Work) -> Result<(), AnyError> {
 /// Says why there is no kernel path.
 #[cfg(not(feature = "nvrtc"))]
 pub fn show(_: &Work) -> Result<(), AnyError> {
-    field("kernels", "run on the processor: this build has no feature `nvrtc`")
+    crate::report::field("kernels", "run on the processor: this build has no feature `nvrtc`")
 }
