@@ -90,9 +90,9 @@ fn ratios(cold: &Observed, warm: &Observed) -> Result<(), AnyError> {
 fn residents(columns: &[(&str, &Observed)]) -> Result<(), AnyError> {
     for (name, one) in columns {
         let budget = one.findings.count("resident budget");
-        if budget > 0 {
-            let resident = one.findings.count("resident bytes");
-            let filled = (resident * 10 / budget).min(10) as usize;
+        let resident = one.findings.count("resident bytes");
+        if let Some(tenths) = (resident * 10).checked_div(budget) {
+            let filled = tenths.min(10) as usize;
             let bar = format!("[{}{}]", "#".repeat(filled), ".".repeat(10 - filled));
             field("resident", format!("{name}: {bar} {} of {} of artifacts", size(resident), size(budget)))?;
         }
