@@ -36,6 +36,10 @@ pub fn show(work: &Work, is_kept: bool) -> Result<(), AnyError> {
     columns.extend(hinted.as_ref().map(|hinted| ("hints alone", hinted)));
     columns.push(("warm", &warm));
     table(&columns)?;
+    if hinted.is_some() {
+        let own = "(hints alone: what a background thread had compiled before it was asked for again, in memory)";
+        line(own)?;
+    }
     ratios(&cold, &warm)?;
     residents(&columns)?;
     verdict(&columns, &oracle)
@@ -54,7 +58,7 @@ fn table(columns: &[(&str, &Observed)]) -> Result<(), AnyError> {
     row("all results, processor", &|one| time(one.cpu_ns()))?;
     row("functions compiled", &|one| one.findings.count("compiles").to_string())?;
     row("  which took", &|one| time(one.findings.count("compile ns")))?;
-    row("functions from the store", &|one| one.findings.count("store hits").to_string())?;
+    row("functions from a store", &|one| one.findings.count("store hits").to_string())?;
     row("  compile time saved", &|one| time(one.findings.count("saved ns")))?;
     row("functions that ran", &|one| one.findings.count("needed").to_string())?;
     row("functions hinted", &|one| one.findings.count("hinted").to_string())?;
@@ -86,9 +90,9 @@ fn ratios(cold: &Observed, warm: &Observed) -> Result<(), AnyError> {
 fn residents(columns: &[(&str, &Observed)]) -> Result<(), AnyError> {
     for (name, one) in columns {
         let budget = one.findings.count("resident budget");
-        if budget > 0 {
-            let resident = one.findings.count("resident bytes");
-            let filled = (resident * 10 / budget).min(10) as usize;
+        let resident = one.findings.count("resident bytes");
+        if let Some(tenths) = (resident * 10).checked_div(budget) {
+            let filled = tenths.min(10) as usize;
             let bar = format!("[{}{}]", "#".repeat(filled), ".".repeat(10 - filled));
             field("resident", format!("{name}: {bar} {} of {} of artifacts", size(resident), size(budget)))?;
         }

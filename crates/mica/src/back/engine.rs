@@ -14,7 +14,7 @@ use hapax::{CodeStore, Fingerprint, HintStore};
 use hapax_cranelift::{BakedAddresses, CodePtr, Error, Jit, JitStats, Precompile};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,8 @@ pub struct Engine {
 struct State {
     is_needed: AtomicBool,
     is_ready: AtomicBool,
+    bytes: OnceLock<Arc<[u8]>>,
+    hint_name: OnceLock<Fingerprint>,
     /// 0 if this process did not compile it.
     compile_ns: AtomicU64,
     code_bytes: AtomicU64,
@@ -155,7 +157,7 @@ impl Engine {
     }
 
     fn compile(&self, number: usize) -> Result<CodePtr, Error> {
-        let unit = FunctionUnit::new(&self.program, number);
+        let unit = self.unit(number);
         let (before, begun) = (lowered_here(), Instant::now());
         let code = self.jit.compile(&unit, lower)?;
         let state = &self.functions[number];
@@ -178,9 +180,9 @@ impl Engine {
     /// The functions that earlier processes needed, in that order.
     pub fn hinted(&self, order: Order) -> Vec<usize> {
         let Some(hints) = &self.parts.hints else { return Vec::new() };
-        let known = self.program.functions.iter().enumerate();
+        let known = 0..self.functions.len();
         let mut known: Vec<_> =
-            known.filter_map(|(number, one)| Some((number, hints.rank(&hint_name(one))?))).collect();
+            known.filter_map(|number| Some((number, hints.rank(self.hint_name(number))?))).collect();
         match order {
             Order::HotFirst => known.sort_by(|(_, a), (_, b)| b.saving_ns_per_day.total_cmp(&a.saving_ns_per_day)),
             // A use is stamped later than each use before it, so stamps keep the order.
@@ -210,19 +212,33 @@ impl Engine {
     }
 
     fn units<'a>(&self, numbers: impl Iterator<Item = &'a usize>) -> Vec<FunctionUnit> {
-        numbers.map(|number| FunctionUnit::new(&self.program, *number)).collect()
+        numbers.map(|number| self.unit(*number)).collect()
+    }
+
+    fn unit(&self, number: usize) -> FunctionUnit {
+        FunctionUnit::new(&self.program, number, self.bytes(number).clone())
+    }
+
+    fn bytes(&self, number: usize) -> &Arc<[u8]> {
+        self.functions[number].bytes.get_or_init(|| ir_bytes::bytes(&self.program.functions[number]).into())
+    }
+
+    /// What the hints call a function: the name of its representation, whatever the JIT makes of it.
+    fn hint_name(&self, number: usize) -> &Fingerprint {
+        let name = || Fingerprint::of("mica hint 1").part("ir", self.bytes(number)).finish();
+        self.functions[number].hint_name.get_or_init(name)
     }
 
     /// Records what this process needed and compiled, in that order.
     pub fn record(&self) {
         let Some(hints) = &self.parts.hints else { return };
         for number in locked(&self.needed).iter() {
-            let (name, state) = (hint_name(&self.program.functions[*number]), &self.functions[*number]);
+            let (name, state) = (self.hint_name(*number), &self.functions[*number]);
             match state.compile_ns.load(Ordering::Relaxed) {
-                0 => hints.record_hit(&name),
+                0 => hints.record_hit(name),
                 ns => {
                     let bytes = state.code_bytes.load(Ordering::Relaxed);
-                    hints.record_compile(&name, bytes, Duration::from_nanos(ns));
+                    hints.record_compile(name, bytes, Duration::from_nanos(ns));
                 }
             }
         }
@@ -241,11 +257,6 @@ impl Background {
             thread.wait();
         }
     }
-}
-
-/// What the hints call a function: the name of its representation, whatever the JIT makes of it.
-fn hint_name(function: &Function) -> Fingerprint {
-    Fingerprint::of("mica hint 1").part("ir", ir_bytes::bytes(function)).finish()
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

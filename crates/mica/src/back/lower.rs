@@ -24,13 +24,13 @@ use std::sync::Arc;
 pub struct FunctionUnit {
     program: Arc<Program>,
     number: usize,
-    bytes: Vec<u8>,
+    bytes: Arc<[u8]>,
 }
 
 impl FunctionUnit {
-    /// The unit of the function of that number.
-    pub fn new(program: &Arc<Program>, number: usize) -> FunctionUnit {
-        FunctionUnit { program: program.clone(), number, bytes: ir_bytes::bytes(&program.functions[number]) }
+    /// The unit of the function of that number, whose bytes these are.
+    pub fn new(program: &Arc<Program>, number: usize, bytes: Arc<[u8]>) -> FunctionUnit {
+        FunctionUnit { program: program.clone(), number, bytes }
     }
 
     fn function(&self) -> &ir::Function {

@@ -90,7 +90,8 @@ impl<'a> Lexer<'a> {
         if first == '\'' {
             return self.character();
         }
-        match SIGNS.iter().find(|sign| self.rest.starts_with(**sign)) {
+        let head = &self.rest.as_bytes()[..self.rest.len().min(4)];
+        match SIGNS.iter().find(|sign| sign.as_bytes()[0] == head[0] && head.starts_with(sign.as_bytes())) {
             Some(sign) => {
                 self.take(sign.len());
                 Ok(Token::Sign(sign))
