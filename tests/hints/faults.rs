@@ -168,7 +168,7 @@ fn a_flipped_bit_or_a_cut_loses_records_and_never_invents_any() {
             assert!(hint.compile_count <= 2 && hint.size_bytes == number, "{hint:?}");
         }
         assert_eq!(hints.hottest(usize::MAX).len() as u64, hints.stats().entries);
-        std::mem::forget(hints); // a drop would have nothing to write, and must not
+        crate::kill(hints); // a drop would have nothing to write, and must not
         std::fs::write(path, bytes).unwrap();
     }
     assert!(damaged > 300, "{damaged} of 600 were noticed");

@@ -157,7 +157,7 @@ fn run(steps: &[(usize, Step)], journal: &dyn Fn() -> Arc<dyn Journal>) {
             Step::Restart | Step::Kill => {
                 let ended = std::mem::replace(store, open());
                 if matches!(step, Step::Kill) {
-                    std::mem::forget(ended);
+                    crate::kill(ended);
                 } else {
                     drop(ended);
                     process.flush(&mut written);
