@@ -95,6 +95,7 @@ impl HeapInner {
         self.device.destroy_idle_events()?;
         self.free_staging();
         self.buffers.free_idle()?;
+        let _one_at_a_time = self.slabs_change.lock();
         let mut bytes = 0;
         loop {
             let Some(slab) = self.space.lock().take_empty_slab() else { return Ok(bytes) };

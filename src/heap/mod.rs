@@ -63,6 +63,9 @@ pub struct HeapInner {
     pub(crate) transfers: Stream,
     options: HeapOptions,
     space: Mutex<Space>,
+    /// Held by who takes a slab from the device or gives one back, through the driver call. The room of such a slab is neither
+    /// free nor of use meanwhile, so to others memory would look out that is not. Taken before `space`; by no drop of a handle.
+    slabs_change: Mutex<()>,
     sweeps: Mutex<Sweeps>,
     writes: Mutex<HashMap<u32, Write>>,
     outside: Mutex<HashMap<u32, Outside>>,
@@ -84,6 +87,7 @@ impl Heap {
         let transfers = device.new_stream()?;
         let inner = HeapInner {
             space: Mutex::new(Space::new(options.limit_bytes)),
+            slabs_change: Mutex::new(()),
             sweeps: Mutex::new(Sweeps::default()),
             writes: Mutex::new(HashMap::new()),
             outside: Mutex::new(HashMap::new()),
@@ -220,6 +224,7 @@ impl Drop for HeapInner {
                 transfers: self.transfers.clone(),
                 options: self.options.clone(),
                 space: Mutex::new(std::mem::replace(self.space.get_mut(), Space::new(0))),
+                slabs_change: Mutex::new(()),
                 sweeps: Mutex::new(std::mem::take(self.sweeps.get_mut())),
                 writes: Mutex::new(std::mem::take(self.writes.get_mut())),
                 outside: Mutex::new(std::mem::take(self.outside.get_mut())),
@@ -319,10 +324,14 @@ impl HeapInner {
         align: u64,
         allocated_at: &'static Location<'static>,
     ) -> Result<Block, Error> {
+        if let Some((span, address)) = self.space.lock().alloc_if_open(charge, align, allocated_at)? {
+            return Ok(Block::new(self, span, address));
+        }
+        // Whoever needs a slab while another thread is asking for one waits for that, and looks there first.
+        let _one_at_a_time = self.slabs_change.lock();
         let mut want_bytes = {
             let mut space = self.space.lock();
-            space.check_open()?;
-            if let Some((span, address)) = space.alloc(charge, align, allocated_at) {
+            if let Some((span, address)) = space.alloc_if_open(charge, align, allocated_at)? {
                 return Ok(Block::new(self, span, address));
             }
             space.plan_slab(charge, self.options.slab_bytes)?

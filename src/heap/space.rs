@@ -95,6 +95,16 @@ impl Space {
         if self.closed { Err(Error::HeapClosed) } else { Ok(()) }
     }
 
+    /// As `alloc`, unless the heap was closed.
+    pub(crate) fn alloc_if_open(
+        &mut self,
+        bytes: u64,
+        align: u64,
+        allocated_at: &'static Location<'static>,
+    ) -> Result<Option<(u32, u64)>, Error> {
+        self.check_open().map(|()| self.alloc(bytes, align, allocated_at))
+    }
+
     /// A span and its device address, or `None` if the limit or the slabs at hand have no room.
     pub(crate) fn alloc(
         &mut self,
