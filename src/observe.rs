@@ -1,7 +1,8 @@
 //! What happens, for whoever listens: the features `tracing` and `metrics`. Knows nothing of what it reports. Without the features
 //! everything here compiles to nothing, and no argument is evaluated.
 //!
-//! Listeners are the embedder's code, so nothing is reported under a lock.
+//! Listeners are the embedder's code, so nothing is reported under a lock, but for device calls that fail: those may be told while
+//! a heap changes its slabs or stages a copy.
 
 #[cfg(feature = "persist")]
 /// Whether anybody can listen; what is only worked out to be told hangs on it.

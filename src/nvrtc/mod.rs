@@ -162,7 +162,8 @@ impl KernelCompiler {
     /// The kernel's image, from the store or compiled now and stored.
     ///
     /// # Errors
-    /// What the compiler says, as [`NvrtcError`]. Never the store's troubles: they are misses, and are counted there.
+    /// What the compiler says, as [`NvrtcError`]. The store's troubles are misses, and are counted there; but an intact artifact
+    /// under the kernel's fingerprint that is no image is [`NvrtcError::Differs`]: clear the store.
     pub fn image(&self, kernel: &Kernel) -> Result<KernelImage, NvrtcError> {
         let job = Job { nvrtc: &self.nvrtc, kernel };
         let compiled = match self.store.get_or_compile(&job, compile) {
