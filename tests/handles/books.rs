@@ -126,24 +126,3 @@ fn a_dropped_heap_leaves_nothing_behind_once_its_handles_are_gone() {
     device::give_back(|| control.live_bytes() + control.page_locked_bytes() == 0);
     assert_eq!((control.live_bytes(), control.page_locked_bytes()), (0, 0));
 }
-
-/// The first to come takes the whole limit as one slab; the others must find their room in it.
-#[test]
-fn threads_that_need_the_first_slab_at_once_all_get_their_memory() {
-    let _watch = watch();
-    for _ in 0..50 {
-        let heap = heap_of(HeapOptions::new(1 << 16).slab_bytes(1 << 16));
-        let start = std::sync::Barrier::new(4);
-        std::thread::scope(|threads| {
-            for _ in 0..4 {
-                threads.spawn(|| {
-                    start.wait();
-                    let handle = heap.alloc_slice::<u8>(1000).unwrap();
-                    start.wait();
-                    handle.free().unwrap();
-                });
-            }
-        });
-        heap.validate();
-    }
-}
