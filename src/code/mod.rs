@@ -279,10 +279,7 @@ impl CodeStore {
                         }
                     }
                     let record = self.compile(unit, compile)?;
-                    let refusal = match self.mode {
-                        CodeMode::ReadWrite => self.put(&key, record.meta(), &record).err(),
-                        _ => None,
-                    };
+                    let refusal = self.keep(&key, &record);
                     if let Some(flight) = flight {
                         flight.land(record.clone());
                     }
@@ -296,6 +293,25 @@ impl CodeStore {
                 Turn::Again => {}
             }
         }
+    }
+
+    /// The unit's artifact, compiled now whatever is stored, and stored in its place: for an artifact whose bytes are intact and
+    /// that its reader still can make nothing of.
+    ///
+    /// # Errors
+    /// [`CodeError::Compile`] with the compiler's error; [`CodeError::MustHit`] in that mode, which compiles nothing.
+    pub fn recompile<U: Unit, E>(
+        &self,
+        unit: &U,
+        compile: fn(&U) -> Result<Vec<u8>, E>,
+    ) -> Result<Compiled, CodeError<E>> {
+        let key = Key::new(unit.kind(), unit.fingerprint());
+        if self.mode == CodeMode::MustHit {
+            let missing = Missing { key, label: unit.label(), miss: Miss::Unreadable };
+            return Err(CodeError::MustHit(Box::new(missing)));
+        }
+        let record = self.compile(unit, compile)?;
+        Ok(Compiled { refusal: self.keep(&key, &record), record, source: Source::Compiled })
     }
 
     /// What is stored, the least recently used first.
@@ -332,6 +348,14 @@ impl CodeStore {
             saved_ns: count(&counters.saved_ns),
             verified: count(&counters.verified),
             differing: count(&counters.differing),
+        }
+    }
+
+    /// Stores what was compiled, in the mode that stores.
+    fn keep(&self, key: &Key, record: &Record) -> Option<Refusal> {
+        match self.mode {
+            CodeMode::ReadWrite => self.put(key, record.meta(), record).err(),
+            _ => None,
         }
     }
 

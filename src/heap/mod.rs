@@ -303,12 +303,13 @@ impl HeapInner {
         align: u64,
         allocated_at: &'static Location<'static>,
     ) -> Result<Block, Error> {
-        match self.try_alloc(charge, align, allocated_at) {
-            Err(Error::OutOfMemory { .. }) => self.sweep_all()?,
+        let swept = match self.try_alloc(charge, align, allocated_at) {
+            Err(Error::OutOfMemory { .. }) => self.sweep_all(),
             done => return done,
-        }
+        };
         match self.try_alloc(charge, align, allocated_at) {
             Err(refused @ Error::OutOfMemory { .. }) => {
+                swept?; // what it could not reclaim may be what is missing
                 if self.space.lock().free_bytes() < charge || self.trim()? == 0 {
                     return Err(refused);
                 }

@@ -121,23 +121,23 @@ impl HeapInner {
         self.sweeps.lock().operands.push_back(operands);
     }
 
-    /// Frees what has passed, then marks at most so many parked blocks. Waits for nothing.
+    /// Frees what has passed, then marks at most so many parked blocks. Waits for nothing. A stream that fails holds up
+    /// nothing of the others: the first error is told at the end.
     fn sweep(&self, at_most: usize) -> Result<(), Error> {
-        self.free_passed(at_most)?;
-        match self.batch_parked(at_most) {
-            Ok(false) => {}
+        let before = self.free_passed(at_most);
+        let marked = match self.batch_parked(at_most) {
+            Ok(false) => Ok(()),
             // What a captured stream used waits for the capture to end, as it would for work; the rest is marked.
-            Ok(true) | Err(Error::StreamCapturing) => self.free_passed(at_most)?,
-            Err(error) => return Err(error),
-        }
+            Ok(true) | Err(Error::StreamCapturing) => self.free_passed(at_most),
+            Err(error) => Err(error),
+        };
         let (due, operands) = {
             let sweeps = self.sweeps.lock();
             (!sweeps.due.is_empty(), sweeps.operands.len())
         };
-        if due {
-            self.give_back_due()?;
-        }
-        self.drop_passed_operands(operands.min(at_most))
+        let given_back = if due { self.give_back_due().map(drop) } else { Ok(()) };
+        let dropped = self.drop_passed_operands(operands.min(at_most));
+        before.and(marked).and(given_back).and(dropped)
     }
 
     /// A short sweep asks for one batch, which then goes to the back, so that it does not hide those behind
@@ -221,6 +221,7 @@ impl HeapInner {
     }
 
     fn drop_passed_operands(&self, at_most: usize) -> Result<(), Error> {
+        let mut result = Ok(());
         for _ in 0..at_most {
             let Some(mut operands) = self.next_operands() else { break };
             match operands.mark.event().and_then(|event| event.passed()) {
@@ -228,11 +229,11 @@ impl HeapInner {
                 Ok(false) => self.park_operands(operands),
                 Err(error) => {
                     self.park_operands(operands);
-                    return Err(error);
+                    result = result.and(Err(error));
                 }
             }
         }
-        Ok(())
+        result
     }
 
     fn drop_operands(&self, operands: Operands) {

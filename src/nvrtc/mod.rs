@@ -162,18 +162,17 @@ impl KernelCompiler {
     /// The kernel's image, from the store or compiled now and stored.
     ///
     /// # Errors
-    /// What the compiler says, as [`NvrtcError`]. The store's troubles are misses, and are counted there; but an intact artifact
-    /// under the kernel's fingerprint that is no image is [`NvrtcError::Differs`]: clear the store.
+    /// What the compiler says, as [`NvrtcError`]. The store's troubles are misses, and are counted there. An intact artifact under
+    /// the kernel's fingerprint that is no image is compiled anew and replaced.
     pub fn image(&self, kernel: &Kernel) -> Result<KernelImage, NvrtcError> {
         let job = Job { nvrtc: &self.nvrtc, kernel };
-        let compiled = match self.store.get_or_compile(&job, compile) {
-            Ok(compiled) => compiled,
-            Err(CodeError::Compile(error)) => return Err(error),
-            Err(error @ CodeError::MustHit(_)) => return Err(absent(error.to_string())),
-            Err(error) => return Err(NvrtcError::Differs { message: error.to_string() }),
-        };
-        let image = KernelImage::from_record(compiled.record, &kernel.name_expressions);
-        image.ok_or_else(|| NvrtcError::Differs { message: format!("{:?} is stored as no image", kernel.name) })
+        let compiled = self.store.get_or_compile(&job, compile).map_err(nvrtc_error)?;
+        if let Some(image) = KernelImage::from_record(compiled.record, &kernel.name_expressions) {
+            return Ok(image);
+        }
+        let again = self.store.recompile(&job, compile).map_err(nvrtc_error)?;
+        let image = KernelImage::from_record(again.record, &kernel.name_expressions);
+        image.ok_or_else(|| NvrtcError::Differs { message: format!("{:?} was compiled to no image", kernel.name) })
     }
 
     /// The kernel's fingerprint with this compiler.
@@ -199,6 +198,14 @@ impl Unit for Job<'_> {
 
     fn label(&self) -> String {
         self.kernel.name.clone()
+    }
+}
+
+fn nvrtc_error(error: CodeError<NvrtcError>) -> NvrtcError {
+    match error {
+        CodeError::Compile(error) => error,
+        CodeError::MustHit(_) => absent(error.to_string()),
+        _ => NvrtcError::Differs { message: error.to_string() },
     }
 }
 

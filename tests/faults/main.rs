@@ -146,3 +146,23 @@ fn the_session_makes_every_kind_of_call() {
         }
     }
 }
+
+/// The mark of one stream cannot be asked; what another one used is reclaimed all the same.
+#[test]
+fn a_stream_that_fails_holds_up_nothing_of_the_others() {
+    let Some(Bench { device, control, late: Some(late), watch: _watch }) = late() else { return };
+    let heap = Heap::new(&device, HeapOptions::new(256).granule_bytes(16).slab_bytes(256)).unwrap();
+    let (a, b) = (heap.new_stream().unwrap(), heap.new_stream().unwrap());
+    let use_on = |stream| drop(heap.alloc_slice::<u8>(16).unwrap().zero(stream).unwrap());
+    use_on(&a);
+    heap.trim().unwrap();
+    use_on(&b);
+    assert_eq!(heap.ledger().freeing_bytes, 32);
+    control.fail_call(1, Fault::Failed);
+    assert!(heap.trim().is_err(), "that the mark of `a` could not be asked is told");
+    late.run_stream(&b);
+    heap.trim().unwrap();
+    assert_eq!(heap.ledger().freeing_bytes, 16, "`b` was marked all the same, so what it used is free");
+    late.run_stream(&a);
+    heap.close().unwrap();
+}

@@ -118,6 +118,19 @@ fn where_everything_must_hit_nothing_is_compiled() {
 }
 
 #[test]
+fn what_its_reader_refuses_is_compiled_anew_and_replaced() {
+    let memory = Arc::new(MemoryStore::new(1 << 20));
+    let store = CodeStore::over(memory.clone());
+    let key = Key::new(Kind::CODE, Text("x").fingerprint());
+    store.put(&key, &Default::default(), b"intact, and nonsense").unwrap();
+    let anew = store.recompile(&Text("x"), upper).unwrap();
+    assert_eq!((&*anew, anew.source, anew.refusal.is_none()), (&b"X"[..], Source::Compiled, true));
+    assert_eq!(*store.get(&key).unwrap(), *b"X");
+    let must_hit = CodeStore::over(memory).mode(CodeMode::MustHit);
+    assert!(matches!(must_hit.recompile(&Text("x"), upper), Err(CodeError::MustHit(_))));
+}
+
+#[test]
 fn a_read_only_store_compiles_and_keeps_nothing() {
     let memory = Arc::new(MemoryStore::new(1 << 20));
     let store = CodeStore::over(memory.clone()).mode(CodeMode::ReadOnly);

@@ -4,7 +4,7 @@
 //! need the toolkit's headers: HAPAX_CUDA_INCLUDE lists their folders as a search path does.
 
 use hapax::nvrtc::{Arch, CompilerId, Headers, Kernel, KernelCompiler, Nvrtc, NvrtcError, Severity};
-use hapax::{CodeStore, MemoryStore};
+use hapax::{CodeStore, Key, Kind, MemoryStore, Meta};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -86,6 +86,20 @@ fn a_store_filled_elsewhere_serves_machines_without_a_compiler() {
     assert_eq!(*elsewhere.image(&kernel).unwrap(), *compiled);
     let missing = elsewhere.image(&Kernel::new("other.cu", SAXPY, sm_90())).unwrap_err();
     assert!(matches!(missing, NvrtcError::Absent { .. }) && missing.to_string().contains("install"), "{missing}");
+}
+
+#[test]
+fn an_intact_artifact_that_is_no_image_is_replaced() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let (store, kernel) = (store(), Kernel::new("saxpy.cu", SAXPY, sm_90()));
+    let first = compiler(nvrtc, store.clone());
+    let key = Key::new(Kind::CODE, first.fingerprint(&kernel));
+    first.store().put(&key, &Meta::default(), b"nonsense").unwrap();
+    let image = first.image(&kernel).unwrap();
+    assert!(image.starts_with(b"\x7fELF"));
+    let second = compiler(self::nvrtc().unwrap(), store);
+    assert_eq!(*second.image(&kernel).unwrap(), *image);
+    assert!(!second.nvrtc().is_loaded());
 }
 
 #[test]
