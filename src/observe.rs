@@ -1,10 +1,9 @@
 //! What happens, for whoever listens: the features `tracing` and `metrics`. Knows nothing of what it reports. Without the features
 //! everything here compiles to nothing, and no argument is evaluated.
 //!
-//! Listeners are the embedder's code, so nothing is reported under a lock, but for device calls that fail: those may be told while
-//! a heap changes its slabs or stages a copy.
+//! Listeners are the embedder's code and may use what they hear of, so nothing is reported under a lock. Device calls that fail
+//! under one, while a heap changes its slabs or stages a copy, are told when it is free again: [`after`].
 
-#[cfg(feature = "persist")]
 /// Whether anybody can listen; what is only worked out to be told hangs on it.
 pub(crate) const ON: bool = cfg!(any(feature = "tracing", feature = "metrics"));
 
@@ -69,4 +68,57 @@ pub(crate) fn time(histogram: &'static str, ns: u64) {
     metrics::histogram!(histogram).record(ns as f64 / 1e9);
     #[cfg(not(feature = "metrics"))]
     let _ = (histogram, ns);
+}
+
+/// Something to tell that may have to wait for a lock to be free.
+#[cfg(any(feature = "tracing", feature = "metrics"))]
+type Tale = Box<dyn FnOnce()>;
+
+#[cfg(any(feature = "tracing", feature = "metrics"))]
+thread_local! {
+    /// How many [`After`]s this thread has, and what they will tell.
+    static WAITING: std::cell::RefCell<(usize, Vec<Tale>)> = const { std::cell::RefCell::new((0, Vec::new())) };
+}
+
+/// While it lives, what this thread gives to [`tell`] waits. Taken before a lock, so that it ends after it.
+#[must_use = "it ends the wait when it is dropped"]
+pub(crate) struct After(());
+
+pub(crate) fn after() -> After {
+    #[cfg(any(feature = "tracing", feature = "metrics"))]
+    WAITING.with_borrow_mut(|(depth, _)| *depth += 1);
+    After(())
+}
+
+impl Drop for After {
+    #[inline(always)]
+    fn drop(&mut self) {
+        #[cfg(any(feature = "tracing", feature = "metrics"))]
+        {
+            let tales = WAITING.with_borrow_mut(|(depth, tales)| {
+                *depth -= 1;
+                if *depth == 0 { std::mem::take(tales) } else { Vec::new() }
+            });
+            tales.into_iter().for_each(|tale| tale());
+        }
+    }
+}
+
+/// Tells now, or when the thread's locks are free.
+#[inline(always)]
+pub(crate) fn tell(tale: impl FnOnce() + 'static) {
+    #[cfg(any(feature = "tracing", feature = "metrics"))]
+    {
+        let mut tale = Some(tale);
+        WAITING.with_borrow_mut(|(depth, tales)| {
+            if *depth > 0 {
+                tales.push(Box::new(tale.take().expect("told once")));
+            }
+        });
+        if let Some(tale) = tale {
+            tale();
+        }
+    }
+    #[cfg(not(any(feature = "tracing", feature = "metrics")))]
+    let _ = tale;
 }

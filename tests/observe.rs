@@ -3,7 +3,7 @@
 
 use hapax::{
     CodeError, CodeMode, CodeStore, DirectoryOptions, Fault, FaultDevice, Fingerprint, Heap, HeapOptions, HintOptions,
-    HintStore, HostDevice, Key, Kind, Lookup, MemoryStore, Meta, Unit, VramCache,
+    HintStore, HostDevice, Key, Kind, LateDevice, Lookup, MemoryStore, Meta, Unit, VramCache,
 };
 use metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, KeyName, Label, Metadata as MetricMetadata, Recorder,
@@ -29,6 +29,8 @@ struct Log {
     uses: Arc<Mutex<Option<HintStore>>>,
     /// Asked at each event, likewise.
     asks: Arc<Mutex<Option<Arc<VramCache<u32, [u8]>>>>>,
+    /// Used at each event, likewise: a copy, a slab taken and given back.
+    heap: Arc<Mutex<Option<Heap>>>,
 }
 
 impl Log {
@@ -80,6 +82,12 @@ impl Subscriber for Log {
         if let Some(cache) = cache {
             cache.stats();
             assert!(!cache.contains(&1_000_000));
+        }
+        let heap = self.heap.lock().unwrap().take();
+        if let Some(heap) = heap {
+            heap.alloc_slice(4096).unwrap().upload_from(&[1u8; 4096]).unwrap().free().unwrap();
+            heap.trim().unwrap();
+            *self.heap.lock().unwrap() = Some(heap);
         }
     }
 
@@ -245,6 +253,35 @@ fn damaged_code_is_told_as_a_fault() {
     });
     assert!(log.has(&["WARN", "stored code cannot be used", "checksum"]));
     assert_eq!((counts.of("hapax.code.faults"), counts.of("hapax.code.misses")), (1, 1));
+}
+
+/// The heap's own locks are free when a failed call is told: for a slab, for a copy, for giving a slab back.
+#[test]
+fn the_heap_may_be_used_by_who_hears_of_a_device_call_that_failed() {
+    let (late, _) = LateDevice::new();
+    let (device, faults) = FaultDevice::new(late);
+    let heap = Heap::new(device, HeapOptions::new(1 << 16).slab_bytes(4096)).unwrap();
+    let log = Log::default();
+    let failing = |name: &str, work: &dyn Fn() -> bool| {
+        assert!(work(), "{name}: without a fault it works");
+        // From the second time on the calls are the same.
+        let before = faults.calls() as usize;
+        assert!(work());
+        let nth = faults.log()[before..].iter().position(|call| *call == name).expect("the call is made") + 1;
+        faults.fail_call(nth as u64, Fault::Failed);
+        *log.heap.lock().unwrap() = Some(heap.clone());
+        let _ = log.listen(work); // the heap may find another way
+        *log.heap.lock().unwrap() = None;
+        assert!(log.has(&["WARN", "device call failed", name]));
+        faults.disarm();
+    };
+    let slab = || {
+        let _ = heap.trim();
+        heap.alloc_slice::<u8>(4096).is_ok()
+    };
+    failing("alloc", &slab);
+    failing("free", &|| slab() && heap.trim().is_ok());
+    failing("copy_in", &|| heap.alloc_slice(100).unwrap().upload_from(&[7u8; 100]).is_ok());
 }
 
 #[test]

@@ -331,9 +331,13 @@ impl Hub {
             if error.fault == Fault::Lost {
                 self.lost.store(true, Ordering::Relaxed);
             }
-            let why = observe::display(&error.message);
-            event!(WARN, "device call failed", call = error.call, code = error.code, why = why);
-            observe::count("hapax.device.faults", 1);
+            if observe::ON {
+                let DeviceError { call, code, message, .. } = error.clone();
+                observe::tell(move || {
+                    event!(WARN, "device call failed", call = call, code = code, why = observe::display(&message));
+                    observe::count("hapax.device.faults", 1);
+                });
+            }
         })
     }
 }

@@ -5,6 +5,7 @@ use crate::device::stream::Stream;
 use crate::error::Error;
 use crate::heap::HeapInner;
 use crate::heap::block::Block;
+use crate::observe;
 
 impl Block {
     /// Copies `from` to the start of the block and waits.
@@ -95,6 +96,7 @@ impl HeapInner {
         self.device.destroy_idle_events()?;
         self.free_staging();
         self.buffers.free_idle()?;
+        let _told_after = observe::after();
         let _one_at_a_time = self.slabs_change.lock();
         let mut bytes = 0;
         loop {

@@ -26,6 +26,7 @@ use crate::heap::page_locked::Buffers;
 use crate::heap::space::{Slab, Space};
 use crate::heap::staging::Ring;
 use crate::heap::sweep::Sweeps;
+use crate::observe;
 use crate::stats::{LeakReport, Ledger};
 use crate::sync::Mutex;
 use std::collections::HashMap;
@@ -329,6 +330,7 @@ impl HeapInner {
             return Ok(Block::new(self, span, address));
         }
         // Whoever needs a slab while another thread is asking for one waits for that, and looks there first.
+        let _told_after = observe::after();
         let _one_at_a_time = self.slabs_change.lock();
         let mut want_bytes = {
             let mut space = self.space.lock();

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::heap::HeapInner;
 use crate::heap::page_locked::PageLocked;
 use crate::heap::sweep::Mark;
+use crate::observe::{self, After};
 use crate::sync::MutexGuard;
 
 const CHUNKS: usize = 2;
@@ -26,6 +27,8 @@ struct Copy<'h> {
     ring: MutexGuard<'h, Ring>,
     under_way: [Option<Mark>; CHUNKS],
     turn: usize,
+    /// The last field: calls that failed are told when the ring is free.
+    _told_after: After,
 }
 
 impl HeapInner {
@@ -112,8 +115,9 @@ impl HeapInner {
         if self.chunk_bytes() == 0 {
             return Ok(None);
         }
-        let mut copy =
-            Copy { heap: self, ring: self.staging.lock(), under_way: [const { None }; CHUNKS], turn: CHUNKS - 1 };
+        let _told_after = observe::after();
+        let ring = self.staging.lock();
+        let mut copy = Copy { heap: self, ring, under_way: [const { None }; CHUNKS], turn: CHUNKS - 1, _told_after };
         let first = if copy.ring.chunks.is_empty() { copy.make_chunk() } else { Ok(()) };
         match first {
             Ok(()) => Ok(Some(copy)),
