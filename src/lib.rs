@@ -29,6 +29,9 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+#[cfg(all(feature = "persist", not(target_os = "linux")))]
+compile_error!("the feature `persist` is for Linux: its locks, syncs and checks of file systems are Linux's");
+
 mod cache;
 #[cfg(feature = "persist")]
 mod code;

@@ -237,8 +237,7 @@ impl CodeStore {
 
     /// Stores an artifact that was compiled elsewhere.
     pub fn put(&self, key: &Key, meta: &Meta, artifact: &[u8]) -> Result<(), Refusal> {
-        let outcome =
-            if self.mode == CodeMode::ReadWrite { self.store.put(key, meta, artifact) } else { Err(Refusal::ReadOnly) };
+        let outcome = self.writing().and_then(|store| store.put(key, meta, artifact));
         self.tell_evictions();
         outcome.inspect_err(|refusal| tell_refusal(key, refusal))
     }
@@ -324,13 +323,15 @@ impl CodeStore {
         self.store.sync()
     }
 
-    /// Removes every entry, and no file that hapax did not write.
+    /// Removes every entry, and no file that hapax did not write. [`Refusal::ReadOnly`] in the modes that store nothing.
     pub fn clear(&self) -> Result<(), Refusal> {
-        self.store.clear()
+        self.writing()?.clear()
     }
 
-    /// Removes what crashes left behind, and brings the bytes under the budget.
+    /// Removes what crashes left behind, and brings the bytes under the budget. [`Refusal::ReadOnly`] in the modes that
+    /// store nothing.
     pub fn gc(&self) -> Result<Collected, Refusal> {
+        self.writing()?;
         let collected = self.store.gc();
         self.tell_evictions();
         collected
@@ -351,12 +352,13 @@ impl CodeStore {
         }
     }
 
+    fn writing(&self) -> Result<&dyn Store, Refusal> {
+        if self.mode == CodeMode::ReadWrite { Ok(&*self.store) } else { Err(Refusal::ReadOnly) }
+    }
+
     /// Stores what was compiled, in the mode that stores.
     fn keep(&self, key: &Key, record: &Record) -> Option<Refusal> {
-        match self.mode {
-            CodeMode::ReadWrite => self.put(key, record.meta(), record).err(),
-            _ => None,
-        }
+        if self.mode == CodeMode::ReadWrite { self.put(key, record.meta(), record).err() } else { None }
     }
 
     fn compile<U: Unit, E>(&self, unit: &U, compile: fn(&U) -> Result<Vec<u8>, E>) -> Result<Record, CodeError<E>> {

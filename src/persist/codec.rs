@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// No structure that is written here is larger, and none that claims to be is believed.
-const BYTES_AT_MOST: usize = 16 << 20;
+pub(crate) const BYTES_AT_MOST: usize = 16 << 20;
 
 /// The bytes of a structure.
 ///

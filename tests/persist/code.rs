@@ -138,6 +138,7 @@ fn a_read_only_store_compiles_and_keeps_nothing() {
     assert_eq!((compiled.source, compiled.refusal.is_none(), memory.stats().entries), (Source::Compiled, true, 0));
     let key = Key::new(Kind::CODE, Text("x").fingerprint());
     assert_eq!(store.put(&key, compiled.record.meta(), b"X"), Err(Refusal::ReadOnly));
+    assert_eq!((store.clear(), store.gc().map(drop)), (Err(Refusal::ReadOnly), Err(Refusal::ReadOnly)));
 }
 
 #[test]

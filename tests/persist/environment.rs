@@ -60,9 +60,19 @@ fn the_directory_is_hapax_cache_dir_then_the_users_cache_then_home() {
             assert_eq!(part.metadata().unwrap().mode() & 0o777, 0o700, "{}", part.display());
         }
     }
-    // Relative ones say nothing.
-    let relative = with_variables(&[("HAPAX_CACHE_DIR", Path::new("relative")), ("HOME", &home)]);
+    // Relative ones of the base directory specification say nothing, and nor does an empty one.
+    let empty = Path::new("");
+    let relative =
+        with_variables(&[("HAPAX_CACHE_DIR", empty), ("XDG_CACHE_HOME", Path::new("relative")), ("HOME", &home)]);
     assert_eq!(DirectoryStore::open_strict(&relative).unwrap().stats().entries, 1);
+}
+
+#[test]
+fn a_relative_cache_directory_turns_the_store_off_and_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let variables = [("HAPAX_CACHE_DIR", Path::new("relative")), ("HOME", folder.path())];
+    let why = distrust(&with_variables(&variables)).to_string();
+    assert!(why.contains("relative") && why.contains("not an absolute path"), "{why}");
 }
 
 #[test]

@@ -107,7 +107,10 @@ impl Parts {
 }
 
 pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(path).map_err(|error| Failure::CannotOpen(format!("{}: {error}", path.display())))
+    // By its components: without a slash at the end.
+    std::path::absolute(path)
+        .map(|path| path.components().collect())
+        .map_err(|error| Failure::CannotOpen(format!("{}: {error}", path.display())))
 }
 
 fn unless_absent<T>(opened: Result<T, Distrust>) -> Result<Option<T>, Failure> {

@@ -68,6 +68,12 @@ struct Open {
     end: u64,
 }
 
+impl Open {
+    fn is_full(&self, record: &[u8]) -> bool {
+        self.end + record.len() as u64 > FILE_BYTES_AT_MOST
+    }
+}
+
 /// The first record of a base.
 #[derive(Default, Serialize, Deserialize)]
 struct Head {
@@ -81,6 +87,7 @@ struct Head {
 struct Seen {
     bases: Vec<u64>,
     logs: Vec<u64>,
+    temporary: Vec<String>,
 }
 
 /// Another process has folded meanwhile: what was listed is not there any more.
@@ -150,15 +157,7 @@ impl Journal for DirectoryJournal {
 
     fn sync(&self) -> Result<(), Refusal> {
         let core = self.core()?;
-        let mut log = core.log.lock();
-        if let Some(refusal) = &log.sync_failed {
-            return Err(refusal.clone());
-        }
-        core.sync(&mut log).map_err(|error| {
-            let refusal = Refusal::from_io("sync", &error);
-            log.sync_failed = Some(refusal.clone());
-            refusal
-        })
+        core.sync(&mut core.log.lock())
     }
 
     fn clear(&self) -> Result<(), Refusal> {
@@ -168,7 +167,7 @@ impl Journal for DirectoryJournal {
     fn bytes(&self) -> u64 {
         let Ok(core) = &self.0 else { return 0 };
         let names = core.disk.list().unwrap_or_default();
-        let ours = names.iter().filter(|name| Name::parse(name).is_some());
+        let ours = names.iter().filter(|name| Name::parse(name).is_some_and(|name| name.is_of_a_journal()));
         ours.map(|name| core.disk.bytes(name).unwrap_or(0)).sum()
     }
 }
@@ -181,8 +180,8 @@ impl Core {
             log.process = std::process::id();
             log.open = None;
         }
-        if log.open.as_ref().is_some_and(|open| !open.file.is_named().unwrap_or(false)) {
-            // Somebody cleared the journal: what is written there now would be lost.
+        if log.open.as_ref().is_some_and(|open| open.is_full(record) || !open.file.is_named().unwrap_or(false)) {
+            // Nobody would read beyond that; or somebody cleared the journal, and what is written there now would be lost.
             log.open = None;
         }
         if log.open.is_none() {
@@ -217,27 +216,38 @@ impl Core {
         }
     }
 
-    fn sync(&self, log: &mut Log) -> io::Result<()> {
-        for name in log.unsynced.drain() {
-            match self.disk.open(&name) {
-                Ok(file) => file.sync()?,
-                // Folded meanwhile, into a base that is durable.
-                Err(error) => absent_is_fine(error)?,
-            }
+    /// A failed fsync is told for ever: the pages may count as clean now, so the next one would succeed and mean nothing.
+    fn sync(&self, log: &mut Log) -> Result<(), Refusal> {
+        if let Some(refusal) = &log.sync_failed {
+            return Err(refusal.clone());
+        }
+        let refusal = |error: io::Error| Refusal::from_io("sync", &error);
+        while let Some(name) = log.unsynced.iter().next().cloned() {
+            let synced = match self.disk.open(&name) {
+                Ok(file) => file.sync(),
+                // Folded meanwhile, into a base that is durable; any other error leaves the name for the next time.
+                Err(error) => {
+                    absent_is_fine(error).map_err(refusal)?;
+                    Ok(())
+                }
+            };
+            synced.map_err(|error| log.sync_failed.insert(refusal(error)).clone())?;
+            log.unsynced.remove(&name);
         }
         if log.names_unsynced {
-            self.disk.sync()?;
+            self.disk.sync().map_err(|error| log.sync_failed.insert(refusal(error)).clone())?;
             log.names_unsynced = false;
         }
         Ok(())
     }
 
     fn see(&self) -> io::Result<Seen> {
-        let mut seen = Seen { bases: Vec::new(), logs: Vec::new() };
+        let mut seen = Seen { bases: Vec::new(), logs: Vec::new(), temporary: Vec::new() };
         for name in self.disk.list()?.iter().filter_map(|name| Name::parse(name)) {
             match name {
                 Name::Base(number) => seen.bases.push(number),
                 Name::Log(id) => seen.logs.push(id),
+                Name::Temporary(..) => seen.temporary.push(name.to_string()),
                 _ => {}
             }
         }
@@ -262,9 +272,12 @@ impl Core {
         let Ok(head) = self.read_newest_base(seen, replay)? else { return Ok(Err(Moved)) };
         for id in seen.logs.iter().filter(|id| !head.folded_logs.contains(id)) {
             match self.disk.open(&Name::Log(*id).to_string()) {
-                Ok(file) => read_log(&*file, *id, replay)?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(Moved)),
-                Err(error) => return Err(error),
+                // One log that cannot be read takes nothing from the others.
+                file => match file.and_then(|file| read_all(&*file, FILE_BYTES_AT_MOST)) {
+                    Ok(bytes) => read_log(&bytes, *id, replay),
+                    Err(_) => replay.damaged += 1,
+                },
             }
         }
         Ok(Ok(()))
@@ -303,21 +316,29 @@ impl Core {
         self.log.lock().open = None;
 
         let seen = self.see()?;
+        self.remove_abandoned(&seen);
         let mut replay = Replay::default();
         let Ok(head) = self.read_newest_base(&seen, &mut replay)? else { return Ok(Compacted::Busy) };
         let mut folded_logs = Vec::new();
+        // Until they are gone: who made one and did not come to hold it yet makes another, and nothing is written where it is lost.
+        let mut held_logs = Vec::new();
         for id in &seen.logs {
             let name = Name::Log(*id).to_string();
-            // A log that is held still grows. One that was folded before only its removal is left of.
-            let Some(file) = self.disk.open_held(&name)? else { continue };
+            // A log that is held still grows. One that cannot be read now stays, for a fold that can.
+            let Ok(Some(file)) = self.disk.open_held(&name) else { continue };
+            // One that was folded before only its removal is left of.
             if !head.folded_logs.contains(id) {
-                read_log(&*file, *id, &mut replay)?;
+                let Ok(bytes) = read_all(&*file, FILE_BYTES_AT_MOST) else { continue };
+                read_log(&bytes, *id, &mut replay);
             }
             folded_logs.push(*id);
+            held_logs.push(file);
         }
         let entries_before = replay.entries.len();
         let folded = fold(replay.entries);
-        let number = seen.bases.first().map_or(0, |newest| newest + 1);
+        let next =
+            |newest: &u64| newest.checked_add(1).ok_or_else(|| io::Error::other("the base's number is the last"));
+        let number = seen.bases.first().map_or(Ok(0), next)?;
         self.write_base(number, folded_logs.clone(), &folded)?;
         for name in folded_logs.into_iter().map(Name::Log).chain(seen.bases.into_iter().map(Name::Base)) {
             // One that stays is left out by every reader, and goes with the next fold.
@@ -326,10 +347,23 @@ impl Core {
         Ok(Compacted::Done { entries_before, entries_after: folded.len() })
     }
 
+    /// What folds that were killed have left. Whoever writes one holds it.
+    fn remove_abandoned(&self, seen: &Seen) {
+        for name in &seen.temporary {
+            // Held until it is gone, so that nobody begins to write there in between.
+            if let Ok(Some(_held)) = self.disk.open_held(name) {
+                let _ = self.disk.remove(name);
+            }
+        }
+    }
+
     fn write_base(&self, number: u64, folded_logs: Vec<u64>, entries: &[JournalEntry]) -> io::Result<()> {
         let records: Vec<Vec<u8>> = entries.iter().map(|entry| encode(&entry.fingerprint, &entry.bytes)).collect();
         let record_bytes = records.iter().map(|record| record.len() as u32).collect();
         let head = codec::to_bytes(&Head { folded_logs, record_bytes });
+        if head.len() > codec::BYTES_AT_MOST {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         let mut bytes = segment::whole_file(FileType::Base, number, &HEAD, &head);
         bytes.resize(segment::aligned(bytes.len()), 0);
         records.iter().for_each(|record| bytes.extend(record));
@@ -338,9 +372,11 @@ impl Core {
         }
         let temporary = Name::Temporary(fresh_id(), bytes.len() as u32).to_string();
         let file = self.disk.create(&temporary)?;
+        // The logs that the base before this one stands for are sure to be gone before this one, which does not list them, is there.
         let written = file
             .write_at(0, &bytes)
             .and_then(|()| file.sync())
+            .and_then(|()| self.disk.sync())
             .and_then(|()| self.disk.rename(&temporary, &Name::Base(number).to_string()));
         written.inspect_err(|_| drop(self.disk.remove(&temporary)))?;
         // Before the logs go, the base must be sure to stay.
@@ -352,9 +388,12 @@ impl Core {
         log.open = None;
         log.unsynced.clear();
         log.names_unsynced = true;
-        for name in self.disk.list()?.iter().filter(|name| Name::parse(name).is_some_and(|name| name != Name::Lock)) {
+        // In a pack a store's files lie beside it.
+        let ours = |name: &&String| Name::parse(name).is_some_and(|name| name.is_of_a_journal());
+        for name in self.disk.list()?.iter().filter(ours) {
             self.disk.remove(name).or_else(absent_is_fine)?;
         }
+        self.remove_abandoned(&self.see()?);
         Ok(())
     }
 }
@@ -367,14 +406,13 @@ fn encode(fingerprint: &Fingerprint, entry: &[u8]) -> Vec<u8> {
     record
 }
 
-fn read_log(file: &dyn DiskFile, id: u64, replay: &mut Replay) -> io::Result<()> {
-    let bytes = read_all(file, FILE_BYTES_AT_MOST)?;
-    let body = match segment::body(&bytes, FileType::Log, id) {
+fn read_log(bytes: &[u8], id: u64, replay: &mut Replay) {
+    let body = match segment::body(bytes, FileType::Log, id) {
         Ok(body) => body,
         Err(damage) => {
             // A process that died early may not have come to write the header.
             replay.damaged += u64::from(damage != Damage::Truncated);
-            return Ok(());
+            return;
         }
     };
     let scan = segment::scan(body, HEADER_BYTES);
@@ -383,7 +421,6 @@ fn read_log(file: &dyn DiskFile, id: u64, replay: &mut Replay) -> io::Result<()>
     }
     // Half an entry at the end was never acknowledged.
     replay.damaged += u64::from(!matches!(scan.stopped_by, None | Some(Damage::Truncated)));
-    Ok(())
 }
 
 fn read_base(bytes: &[u8], number: u64, replay: &mut Replay) -> Result<Head, Damage> {

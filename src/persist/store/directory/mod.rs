@@ -261,8 +261,8 @@ impl Core {
         writer.open = None;
         let names = self.disk.list().map_err(|error| Refusal::from_io("list the directory", &error))?;
         for name in names.iter().filter_map(|name| Name::parse(name)) {
-            // The lock stays, since somebody may hold it. What is in it is not ours to list twice.
-            if name != Name::Lock {
+            // The lock stays, since somebody may hold it, and so does a journal that lies beside it in a pack.
+            if name != Name::Lock && !name.is_of_a_journal() {
                 let removed = self.disk.remove(&name.to_string()).or_else(absent_is_fine);
                 removed.map_err(|error| Refusal::from_io("remove an entry", &error))?;
             }

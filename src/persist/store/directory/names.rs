@@ -56,6 +56,11 @@ impl Name {
         // One spelling each, so that a name that is removed is the one that was read.
         (parsed.to_string() == name).then_some(parsed)
     }
+
+    /// What a journal keeps, as opposed to what a store does.
+    pub(super) fn is_of_a_journal(&self) -> bool {
+        matches!(self, Name::Log(_) | Name::Base(_))
+    }
 }
 
 impl fmt::Display for Name {

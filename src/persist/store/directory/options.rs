@@ -32,7 +32,7 @@ impl DirectoryOptions {
     /// For the embedder of this name: 1 to 64 letters, digits, `-`, `_` and `.`, the first of them no `.`. Embedders of different names
     /// share nothing. The budget is 1 GiB unless told otherwise.
     ///
-    /// The directory is `$HAPAX_CACHE_DIR`, else `$XDG_CACHE_HOME/hapax`, else `$HOME/.cache/hapax`; in it, everything
+    /// The directory is `$HAPAX_CACHE_DIR`, which must be absolute, else `$XDG_CACHE_HOME/hapax`, else `$HOME/.cache/hapax`; in it, everything
     /// is below `NAME-UID`, which is private to the user.
     pub fn new(name: impl Into<String>) -> DirectoryOptions {
         DirectoryOptions {

@@ -177,14 +177,18 @@ fn is_name(name: &str) -> bool {
 }
 
 fn root(options: &DirectoryOptions, surroundings: &Surroundings) -> Result<PathBuf, Distrust> {
-    let variable = |name: &str| (surroundings.variable)(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    if let Some(dir) = options.pack.as_ref().or(options.dir.as_ref()) {
-        let absolute = dir.is_absolute().then(|| dir.clone());
-        return absolute.ok_or_else(|| cannot_open(dir, &io::Error::other("it is not an absolute path")));
+    let variable = |name: &str| (surroundings.variable)(name).map(PathBuf::from);
+    // Asked for by name, so one that makes no sense is an error; of the others the base directory specification says to ignore it.
+    let asked_for = options.pack.clone().or_else(|| options.dir.clone());
+    let named = || variable("HAPAX_CACHE_DIR").filter(|dir| !dir.as_os_str().is_empty());
+    if let Some(dir) = asked_for.or_else(named) {
+        let refused = || cannot_open(&dir, &io::Error::other("it is not an absolute path"));
+        return if dir.is_absolute() { Ok(dir) } else { Err(refused()) };
     }
-    variable("HAPAX_CACHE_DIR")
-        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("hapax")))
-        .or_else(|| variable("HOME").map(|home| home.join(".cache/hapax")))
+    let base = |name: &str| variable(name).filter(|path| path.is_absolute());
+    base("XDG_CACHE_HOME")
+        .map(|cache| cache.join("hapax"))
+        .or_else(|| base("HOME").map(|home| home.join(".cache/hapax")))
         .ok_or(Distrust::NoHome)
 }
 
