@@ -106,7 +106,7 @@ pub(crate) fn absent(reason: String) -> NvrtcError {
 }
 
 /// The builtins of NVRTC are a library of their own, which it loads from its own folder.
-fn builtins_beside(library: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn builtins_beside(library: &Path) -> io::Result<Vec<PathBuf>> {
     // A link such as libnvrtc.so may stand elsewhere than what it points to.
     let library = fs::canonicalize(library)?;
     let folder = library.parent().unwrap_or(Path::new("."));

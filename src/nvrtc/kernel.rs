@@ -95,8 +95,11 @@ impl Kernel {
         self
     }
 
-    /// An option of NVRTC, in order. What hapax sets itself is refused, and what would make the result depend on more
-    /// than the fingerprint says: paths of headers, files to write, the architecture.
+    /// An option of NVRTC, in order, with its value in the same text. Those are allowed of which hapax knows that the image
+    /// depends on nothing but their text; it sets the architecture and the headers itself.
+    ///
+    /// Two things no option shows: `__DATE__` and `__TIME__` give the image of another day, and an `#include` of an absolute
+    /// path that macros put together reads a file that no fingerprint knows (one that is written out is refused).
     ///
     /// # Errors
     /// [`NvrtcError::OptionNotAllowed`], which says what to do instead.
@@ -107,6 +110,13 @@ impl Kernel {
         }
         self.options.push(option);
         Ok(self)
+    }
+
+    /// An option that [`option`](Kernel::option) does not know, such as one of a newer NVRTC. You vouch that the image depends on
+    /// nothing but its text: on no file and no variable.
+    pub fn option_vouched_for(mut self, option: impl Into<String>) -> Kernel {
+        self.options.push(option.into());
+        self
     }
 
     /// Asks for an instance of a template, or for any function by its C++ name; the image then tells its mangled name.
@@ -139,24 +149,111 @@ impl Kernel {
     }
 }
 
+/// Options whose text is all that they add to the image, by their first words. After the NVRTC 12.8 and 13.0 documentation, "Supported
+/// Compile Options".
+const ALLOWED: &[&str] = &[
+    "--brief-diagnostics",
+    "--builtin-initializer-list",
+    "--builtin-move-forward",
+    "--define-macro",
+    "--device-as-default-execution-space",
+    "--device-c",
+    "--device-debug",
+    "--device-float128",
+    "--device-int128",
+    "--device-stack-protector",
+    "--device-w",
+    "--diag-error",
+    "--diag-suppress",
+    "--diag-warn",
+    "--disable-warnings",
+    "--display-error-number",
+    "--dopt",
+    "--extensible-whole-program",
+    "--extra-device-vectorization",
+    "--fmad",
+    "--ftz",
+    "--generate-line-info",
+    "--jump-table-density",
+    "--maxrregcount",
+    "--minimal",
+    "--modify-stack-limit",
+    "--no-display-error-number",
+    "--Ofast-compile",
+    "--optimization-info",
+    "--prec-div",
+    "--prec-sqrt",
+    "--ptxas-options",
+    "--relocatable-device-code",
+    "--restrict",
+    "--split-compile",
+    "--std",
+    "--undefine-macro",
+    "--use_fast_math",
+    "--version-ident",
+    "--Werror",
+    "--Wreorder",
+    "-brief-diag",
+    "-D",
+    "-dc",
+    "-default-device",
+    "-device-float128",
+    "-device-int128",
+    "-device-stack-protector",
+    "-diag-error",
+    "-diag-suppress",
+    "-diag-warn",
+    "-dopt",
+    "-dw",
+    "-err-no",
+    "-ewp",
+    "-fmad",
+    "-ftz",
+    "-G",
+    "-jtd",
+    "-lineinfo",
+    "-maxrregcount",
+    "-minimal",
+    "-modify-stack-limit",
+    "-no-err-no",
+    "-Ofc",
+    "-opt-info",
+    "-prec-div",
+    "-prec-sqrt",
+    "-rdc",
+    "-restrict",
+    "-split-compile",
+    "-std",
+    "-U",
+    "-use_fast_math",
+    "-w",
+    "-Werror",
+    "-Wreorder",
+    "-Xptxas",
+];
+
 /// What to do instead of giving this option; `None` if it may be given.
 fn refused(option: &str) -> Option<&'static str> {
     const ARCH: &str = "the architecture is an argument of Kernel::new";
-    const HEADERS: &str = "add the folder with Headers::directory, which hashes its contents";
+    const HEADERS: &str =
+        "add the folder with Headers::directory, which hashes its contents, and include the header in the source";
     const FILES: &str = "it reads or writes files beside the image";
-    const LTO: &str = "it makes an intermediate form, and no image that can be loaded";
+    const NO_IMAGE: &str = "it makes no image that can be loaded";
+    const UNKNOWN: &str = "hapax does not know what the image would depend on; if on nothing but this text, beginning with `-` and with \
+                           its value in it, give it to Kernel::option_vouched_for";
     // By its first word; the value may follow behind `=` or in the same text behind a space.
     let word = option.split(['=', ' ']).next().unwrap_or_default();
     match word {
         "--gpu-architecture" | "-arch" => Some(ARCH),
-        "--include-path" | "--no-source-include" | "-no-source-include" => Some(HEADERS),
+        "--include-path" | "--no-source-include" | "-no-source-include" | "--pre-include" | "-include" => Some(HEADERS),
         "--time" | "-time" | "--fdevice-time-trace" | "-fdevice-time-trace" => Some(FILES),
-        "--pch" | "-pch" | "--create-pch" | "-create-pch" | "--use-pch" | "-use-pch" | "--pch-dir" | "-pch-dir" => {
-            Some(FILES)
+        "--dlink-time-opt" | "-dlto" | "--gen-opt-lto" | "-gen-opt-lto" | "--optix-ir" | "--fdevice-syntax-only" => {
+            Some(NO_IMAGE)
         }
-        "--dlink-time-opt" | "-dlto" | "--gen-opt-lto" | "-gen-opt-lto" => Some(LTO),
+        _ if word.contains("pch") => Some(FILES),
         _ if word.starts_with("-I") => Some(HEADERS),
-        _ => None,
+        _ if word.starts_with("-D") || word.starts_with("-U") || ALLOWED.contains(&word) => None,
+        _ => Some(UNKNOWN),
     }
 }
 
@@ -204,11 +301,20 @@ mod tests {
             "--gpu-architecture sm_80",
             "--time=t",
             "--use-pch=x",
+            "--pre-include=/x/a.h",
+            "-include=/x/a.h",
+            " -I/x",
+            "\t-arch=sm_90",
+            "--fdevice-syntax-only",
+            "--optix-ir",
+            "--reads-a-file=/x",
+            "/x/a.h",
+            "",
         ] {
             let refused = kernel().option(option).unwrap_err();
             assert!(matches!(refused, NvrtcError::OptionNotAllowed { .. }), "{option}");
         }
-        for option in ["--std=c++17", "-DNAME=1", "--use_fast_math", "--maxrregcount=32", "-lineinfo"] {
+        for option in ["--std=c++17", "-DNAME=1", "-D NAME", "--use_fast_math", "--maxrregcount=32", "-lineinfo"] {
             assert!(kernel().option(option).is_ok(), "{option}");
         }
     }

@@ -3,9 +3,11 @@
 
 use crate::nvrtc::error::{NvrtcError, compile_error};
 use crate::nvrtc::headers::Prepared;
-use crate::nvrtc::identity::absent;
+use crate::nvrtc::identity::{absent, builtins_beside};
+use crate::nvrtc::includes;
 use crate::nvrtc::kernel::Kernel;
 use libloading::Library;
+use std::borrow::Cow;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::Path;
 use std::ptr;
@@ -22,12 +24,14 @@ macro_rules! functions {
             error_string: unsafe extern "C" fn(c_int) -> *const c_char,
             // The functions live in it.
             _library: Library,
+            // It looks for these by name, when it compiles.
+            _builtins: Vec<Library>,
         }
 
         impl Functions {
             /// # Safety
             /// `library` is NVRTC, or has the same interface.
-            unsafe fn of(library: Library) -> Result<Self, String> {
+            unsafe fn of(library: Library, builtins: Vec<Library>) -> Result<Self, String> {
                 Ok(Functions {
                     $($name: {
                         // SAFETY: the symbol has the type that NVRTC's interface gives it.
@@ -40,6 +44,7 @@ macro_rules! functions {
                         *found.map_err(|_| "it lacks nvrtcGetErrorString".to_owned())?
                     },
                     _library: library,
+                    _builtins: builtins,
                 })
             }
         }
@@ -75,10 +80,17 @@ pub(crate) struct Compiled {
 impl Functions {
     pub(crate) fn load(path: &Path) -> Result<Functions, NvrtcError> {
         let unusable = |reason: String| absent(format!("{}: {reason}", path.display()));
+        // First, and by their paths: NVRTC asks the system's loader for its builtins by name, and would else be given those of
+        // another folder, such as one of LD_LIBRARY_PATH, which no fingerprint names.
+        let mut builtins = Vec::new();
+        for path in builtins_beside(path).map_err(|error| unusable(error.to_string()))? {
+            // SAFETY: as below.
+            builtins.push(unsafe { Library::new(&path) }.map_err(|error| unusable(error.to_string()))?);
+        }
         // SAFETY: loading NVRTC runs its initialisers, which is what every program that uses it does.
         let library = unsafe { Library::new(path) }.map_err(|error| unusable(error.to_string()))?;
         // SAFETY: the file answers to NVRTC's name, or the user named it as NVRTC.
-        unsafe { Functions::of(library) }.map_err(unusable)
+        unsafe { Functions::of(library, builtins) }.map_err(unusable)
     }
 
     /// Such as `12.8`.
@@ -90,6 +102,7 @@ impl Functions {
     }
 
     pub(crate) fn compile(&self, kernel: &Kernel, headers: &Prepared) -> Result<Compiled, NvrtcError> {
+        check_includes(kernel, headers)?;
         let source = c_string(&kernel.source, "source")?;
         let name = c_string(&kernel.name, "name")?;
         let program = self.create_program(&source, &name, headers)?;
@@ -242,6 +255,19 @@ impl Drop for OwnedProgram<'_> {
         // SAFETY: created by the same library, and destroyed once.
         unsafe { (self.functions.destroy)(&mut self.raw) };
     }
+}
+
+/// That all it includes by name is in its fingerprint.
+fn check_includes(kernel: &Kernel, headers: &Prepared) -> Result<(), NvrtcError> {
+    let given = |path: &str| headers.names.iter().any(|name| name.to_bytes() == path.as_bytes());
+    let of_headers = headers.names.iter().zip(&headers.contents);
+    let of_headers = of_headers.map(|(name, text)| (name.to_string_lossy(), text.to_bytes()));
+    for (file, text) in std::iter::once((Cow::from(&kernel.name), kernel.source.as_bytes())).chain(of_headers) {
+        if let Some((line, path)) = includes::absolute(text).find(|(_, path)| !given(path)) {
+            return Err(NvrtcError::MissingHeader { header: path.to_owned(), file: file.into_owned(), line });
+        }
+    }
+    Ok(())
 }
 
 fn c_string(text: &str, what: &'static str) -> Result<CString, NvrtcError> {

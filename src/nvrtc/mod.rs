@@ -35,6 +35,7 @@ mod error;
 mod headers;
 mod identity;
 mod image;
+mod includes;
 mod kernel;
 mod library;
 mod resident;
@@ -81,8 +82,9 @@ impl Nvrtc {
     /// [`NvrtcError::Absent`] if it cannot be read.
     pub fn at(path: impl Into<PathBuf>) -> Result<Nvrtc, NvrtcError> {
         let path = path.into();
-        match CompilerId::of_library(&path) {
-            Ok(id) => Ok(Nvrtc::new(id, Some(path))),
+        // By its whole path: the system's loader would look for a mere name in folders of its own, and find another file.
+        match std::fs::canonicalize(&path).and_then(|path| Ok((CompilerId::of_library(&path)?, path))) {
+            Ok((id, path)) => Ok(Nvrtc::new(id, Some(path))),
             Err(error) => Err(absent(format!("{} cannot be read: {error}", path.display()))),
         }
     }

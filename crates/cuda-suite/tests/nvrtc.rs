@@ -158,7 +158,7 @@ fn what_is_missing_is_said_with_what_to_do() {
     let error = compiler.image(&Kernel::new("k.cu", SAXPY, "sm_31".parse().unwrap())).unwrap_err();
     let NvrtcError::UnknownArch { supported, .. } = &error else { panic!("{error}") };
     assert!(supported.contains(&90) && error.to_string().contains("sm_90"), "{error}");
-    let bogus = Kernel::new("k.cu", SAXPY, sm_90()).option("--bogus").unwrap();
+    let bogus = Kernel::new("k.cu", SAXPY, sm_90()).option_vouched_for("--bogus");
     let error = compiler.image(&bogus).unwrap_err();
     assert!(matches!(&error, NvrtcError::BadOption { log } if log.contains("--bogus")), "{error}");
 }
@@ -180,6 +180,57 @@ fn a_header_in_the_current_directory_is_not_seen() {
     compiler.image(&kernel.headers(&headers)).unwrap();
     std::env::set_current_dir(std::env::temp_dir()).unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// NVRTC reads them itself, whatever it is told; no fingerprint would know what is in them.
+#[test]
+fn a_header_by_its_absolute_path_is_one_of_the_kernels_or_an_error() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("value.h").display().to_string();
+    std::fs::write(&path, "#define VALUE 4101\n").unwrap();
+    let uses = "extern \"C\" __global__ void k(int *x) { *x = VALUE; }\n";
+    let compiler = compiler(nvrtc, store());
+    let kernel = |source: String| Kernel::new("k.cu", source, "compute_90".parse().unwrap());
+    let included = [format!("#include \"{path}\"\n{uses}"), format!("#if __has_include(<{path}>)\n#endif\n{uses}")];
+    for source in included {
+        let missing = compiler.image(&kernel(source)).unwrap_err();
+        let expected = NvrtcError::MissingHeader { header: path.clone(), file: "k.cu".to_owned(), line: 1 };
+        assert_eq!(missing, expected);
+    }
+    let by_a_header = Headers::new().file("a.h", format!("\n#include \"{path}\"\n")).unwrap();
+    let missing = compiler.image(&kernel(format!("#include <a.h>\n{uses}")).headers(&by_a_header)).unwrap_err();
+    assert_eq!(missing, NvrtcError::MissingHeader { header: path.clone(), file: "a.h".to_owned(), line: 2 });
+    // As one of the kernel's it comes from memory, and counts by its contents.
+    let given = Headers::new().file(&path, "#define VALUE 4202\n").unwrap();
+    let image = compiler.image(&kernel(format!("#include \"{path}\"\n{uses}")).headers(&given)).unwrap();
+    assert!(String::from_utf8_lossy(&image).contains("4202"));
+}
+
+/// A name without a slash is one thing to who opens it and another to the system's loader, which reads its search path when a
+/// process begins: so this test runs itself again.
+#[test]
+fn the_library_that_is_loaded_is_the_one_that_was_identified() {
+    const AGAIN: &str = "HAPAX_TEST_NVRTC_BY_NAME";
+    let name = "the_library_that_is_loaded_is_the_one_that_was_identified";
+    if std::env::var_os(AGAIN).is_some() {
+        let compiler = compiler(Nvrtc::at("libnvrtc.so.12").unwrap(), store());
+        let compiled = compiler.image(&Kernel::new("k.cu", SAXPY, sm_90()));
+        assert!(matches!(compiled, Err(NvrtcError::Absent { .. })), "{compiled:?}");
+        return;
+    }
+    let Some(_) = nvrtc() else { return };
+    let Some(real) = std::env::var_os("HAPAX_NVRTC").map(std::path::PathBuf::from) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("libnvrtc.so.12"), "no library at all").unwrap();
+    let again = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name])
+        .env(AGAIN, "1")
+        .env("LD_LIBRARY_PATH", real.parent().unwrap())
+        .current_dir(&folder)
+        .output()
+        .unwrap();
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stdout));
 }
 
 #[test]
