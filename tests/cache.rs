@@ -407,12 +407,13 @@ fn into_handles_hands_out_everything_next_victim_first() {
     assert_eq!(heap.ledger().live_bytes, 0);
 }
 
-/// Panics on demand wherever a cache runs its key's code.
+/// Panics on demand wherever a cache runs its key's code, and counts how often it is compared.
 #[derive(Debug)]
 struct Touchy(u32);
 
 thread_local! {
     static PANICS: std::cell::Cell<&'static str> = const { std::cell::Cell::new("nowhere") };
+    static COMPARED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
 fn panic_in(place: &'static str) {
@@ -425,6 +426,7 @@ fn panic_in(place: &'static str) {
 impl PartialEq for Touchy {
     fn eq(&self, other: &Self) -> bool {
         panic_in("eq");
+        COMPARED.set(COMPARED.get() + 1);
         self.0 == other.0
     }
 }
@@ -469,6 +471,19 @@ fn a_key_that_panics_loses_no_handle_and_breaks_nothing() {
     let all = cache.into_handles();
     panics("drop", || drop(all));
     assert_eq!(heap.ledger().live_blocks, 0, "the other entries were given up");
+}
+
+#[test]
+fn a_lookup_compares_hardly_any_key_but_its_own() {
+    let _watch = watch();
+    let Room { heap, stream, .. } = room(1, 1);
+    let cache: VramCache<Touchy, [u8]> = VramCache::new(&heap, 1000).unwrap();
+    for key in 0..1000 {
+        cache.insert(Touchy(key), handle(&heap, b"a")).unwrap().free_all().unwrap();
+    }
+    COMPARED.set(0);
+    assert!((0..1000).all(|key| cache.get(&Touchy(key), &stream).unwrap().is_some()));
+    assert!(COMPARED.get() < 2000, "{} comparisons", COMPARED.get());
 }
 
 /// A leak that is counted: the forgotten lease's entry survives the cache and is reported by the heap.

@@ -3,9 +3,9 @@
 use super::{Digest, Random, Subject, compare_all_traces, compare_random_sessions, replay_traces};
 use crate::cache::flight::Patience;
 use crate::cache::index::{Found, Index, Take};
-use crate::cache::policy::Order;
 use crate::cache::policy::camp::Camp;
-use crate::cache::policy::lru::Lru;
+use crate::cache::policy::chosen::Chosen;
+use crate::cache::policy::{Order, Policy};
 use crate::cache::slot::Stored;
 use crate::device::stream::StreamSet;
 use crate::error::Error;
@@ -82,7 +82,7 @@ struct Vacancy {
     reserved: Option<u64>,
 }
 
-/// An order as a session begins with it.
+/// An order as a session begins with it: that of a cache with such options, unless said otherwise.
 trait Begins {
     type Order: Order;
     fn order() -> Self::Order;
@@ -94,16 +94,16 @@ struct ByCost;
 struct ByCostRebased;
 
 impl Begins for ByUse {
-    type Order = Lru;
-    fn order() -> Lru {
-        Lru::default()
+    type Order = Chosen;
+    fn order() -> Chosen {
+        Policy::Lru.into()
     }
 }
 
 impl Begins for ByCost {
-    type Order = Camp;
-    fn order() -> Camp {
-        Camp::default()
+    type Order = Chosen;
+    fn order() -> Chosen {
+        Policy::Camp.into()
     }
 }
 
@@ -448,6 +448,10 @@ impl<B: Begins> Subject for Session<B> {
         for &(slot, handle) in &self.leases {
             let key = self.offered[handle as usize - 1].0;
             assert!(self.index.is_key(slot, &key) && !self.index.is_key(slot, &(key + 1)), "handle {handle}");
+            let (bytes, cost_ns) = self.index.weight(slot);
+            assert_eq!(bytes, self.index.with_value(slot, |token| token.bytes));
+            // Retired, it has no cost, and its key may be another entry's.
+            assert!(cost_ns == 0 || self.index.peek(&key) == Some((bytes, cost_ns, true)), "handle {handle}");
         }
         let rows = self.rows();
         for key in 0..10 {
@@ -460,6 +464,11 @@ impl<B: Begins> Subject for Session<B> {
         let figures = self.index.figures();
         assert_eq!((figures.leased_bytes, figures.resident.entries), (leased, rows.len()));
         assert_eq!(figures.resident.bytes, rows.iter().map(|row| row[1]).sum::<u64>());
+        #[cfg(feature = "persist")]
+        assert_eq!(
+            self.index.room_bytes() + figures.resident.bytes + figures.retired.bytes + figures.reserved.bytes,
+            figures.budget_bytes
+        );
     }
 
     /// Ends every lease and vacancy, empties the index, and asks where each handle went.

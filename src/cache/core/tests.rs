@@ -141,6 +141,7 @@ fn what_stands_aside_keeps_its_place_when_numbers_are_made_small() {
     bench.insert_with_cost(3, 1, 1 << 30).unwrap(); // far above where numbers are made small
     assert_eq!(bench.insert_with_cost(4, 1, 1).unwrap(), [3]);
     assert_eq!(bench.core.passed.entries, 3, "met on the way");
+    assert!(!bench.core.policy.renumber(), "the call that it was due in has done it");
     [2, 0].into_iter().for_each(|key| bench.release(key));
     assert_eq!(bench.core.aside.len(), 2);
     assert_eq!(bench.insert_with_cost(5, 2, 1).unwrap(), [0, 2], "in the order of their places");

@@ -284,6 +284,7 @@ mod tests {
         assert_eq!((of(0, 1), of(1, u64::MAX), of(u64::MAX, 1)), (1, 1, RATIO_MAX));
         assert_eq!((of(31, 1 << 16), of(33, 1 << 16), of(0b1011_1111, 1 << 16)), (31, 32, 0b1011_1000));
         assert_eq!(of(3, 0), 3 << 16, "an empty entry counts as one byte");
+        assert_eq!((of(u64::MAX, 1 << 20), of(1 << 46, 1 << 20)), (31 << 38, 1 << 42), "a cost ends just below 2^47");
     }
 
     #[test]
@@ -347,6 +348,15 @@ mod tests {
         assert_eq!([3, 0, 1].map(|slot| camp.rank(slot)), ranks);
         camp.readmit(3);
         assert_eq!(order(&camp), [2, 3], "the clock did not move, so both stand at 8, and the older leads");
+    }
+
+    #[test]
+    fn passing_numbers_go_on_beyond_32_bits() {
+        let mut camp = Camp { passings: u64::from(u32::MAX) - 1, ..Camp::default() };
+        (0..3).for_each(|slot| camp.admit(slot, costing(8)));
+        let ranks = [0, 1, 2].map(|slot| camp.detach(slot));
+        assert!(ranks.is_sorted() && ranks[2].age > u64::from(u32::MAX));
+        assert_eq!([0, 1, 2].map(|slot| camp.rank(slot)), ranks);
     }
 
     /// Two orders get the same calls; one makes its numbers small all the time.

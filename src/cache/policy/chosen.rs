@@ -75,3 +75,25 @@ impl Order for Chosen {
         whichever!(self, order => order.attached())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It takes a walk over all entries, which must stay rare; and without it *H* would outgrow its bits.
+    #[test]
+    fn camp_makes_its_numbers_small_every_256_evictions_of_the_dearest_and_lru_never() {
+        let dearest = Weight { cost_ns: u64::MAX, bytes: 1 };
+        let times = |policy| {
+            let mut order = Chosen::from(policy);
+            let evict = |_: &u32| {
+                order.admit(0, dearest);
+                order.evict(0);
+                order.remove(0);
+                order.renumber()
+            };
+            (0..1000).filter(evict).count()
+        };
+        assert_eq!((times(Policy::Camp), times(Policy::Lru)), (3, 0));
+    }
+}
