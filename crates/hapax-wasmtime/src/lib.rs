@@ -38,6 +38,11 @@
 //!
 //! A store that is off, full, read-only or damaged makes both of them slow and neither of them fail. The README has figures.
 
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod functions;
 mod modules;
 

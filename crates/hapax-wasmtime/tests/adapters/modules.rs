@@ -113,8 +113,8 @@ fn a_miss_is_compiled_function_by_function_where_the_engine_does() {
     let changed = compile(&store, &engine(), &edited().wasm);
     let now = store.stats().store;
     assert_eq!(changed.source, Source::Compiled);
-    assert_eq!(now.misses - before.misses, 2, "the module and one function");
-    assert!(now.hits - before.hits > 20);
+    let (hits, misses) = (now.hits - before.hits, now.misses - before.misses);
+    assert!(misses >= 2 && misses < hits / 10, "{misses} misses, {hits} hits: at least the module and a function");
     assert_right(&changed.module, edited());
 }
 
