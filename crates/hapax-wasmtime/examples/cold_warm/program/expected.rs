@@ -145,7 +145,7 @@ fn float_words(values: &[f64]) -> impl Iterator<Item = u32> {
 }
 
 fn primes(bound: u32) -> u64 {
-    let is_prime = |number: &u32| (2..).take_while(|d| d * d <= *number).all(|d| number % d != 0);
+    let is_prime = |number: &u32| (2..).take_while(|d| d * d <= *number).all(|d| !number.is_multiple_of(d));
     mix_words(7, (2..bound).filter(is_prime))
 }
 

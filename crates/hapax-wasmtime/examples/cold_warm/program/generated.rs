@@ -89,7 +89,7 @@ impl Generated {
     pub fn text(&self) -> String {
         let mut text = String::new();
         for (number, body) in self.functions.iter().enumerate() {
-            let _ = write!(text, "(func $f{number} (param i64 i64) (result i64) (local i64 i64 i64 i64 i32 i32)\n");
+            let _ = writeln!(text, "(func $f{number} (param i64 i64) (result i64) (local i64 i64 i64 i64 i32 i32)");
             for statement in body {
                 let _ = write!(text, "{statement}");
             }
