@@ -8,7 +8,8 @@ use std::path::Path;
 use std::time::Instant;
 use wasmtime::{Instance, Module, Store};
 
-/// What a session found out. Times are from the beginning of `main`, or of the session where it is not the first.
+/// What a session found out. Times of the clock are from the beginning of `main`, those of the processor from the start of the process; or both from the beginning of the
+/// session, where it is not the first.
 #[derive(Debug, Default)]
 pub struct Observation {
     /// Until the module could be instantiated: reading it, opening what is kept, making the engine.
