@@ -2,9 +2,15 @@
 //! what goes in.
 
 use std::fmt;
+use std::sync::{Arc, LazyLock};
 
 /// Told apart from every other use of BLAKE3, and from later ways of joining the parts.
 const CONTEXT: &str = "hapax 2025-11 fingerprint of named parts v1";
+/// More than this is hashed at once and not copied first.
+const PENDING_BYTES_AT_MOST: usize = 16 << 10;
+
+/// Nothing but the context.
+static EMPTY: LazyLock<blake3::Hasher> = LazyLock::new(|| blake3::Hasher::new_derive_key(CONTEXT));
 
 /// The 256-bit name of a compilation.
 ///
@@ -32,7 +38,7 @@ pub struct Fingerprint([u8; 32]);
 impl Fingerprint {
     /// Starts a fingerprint. `schema` names who computes it and which parts follow; change it when those change.
     pub fn of(schema: impl AsRef<[u8]>) -> FingerprintBuilder {
-        FingerprintBuilder(Box::new(blake3::Hasher::new_derive_key(CONTEXT))).part("schema", schema)
+        FingerprintBuilder { hashed: None, pending: Vec::new() }.part("schema", schema)
     }
 
     /// A fingerprint that was computed elsewhere. It should be a cryptographic hash: nothing else compares the inputs.
@@ -76,21 +82,59 @@ impl fmt::Debug for Fingerprint {
 /// parts run together into the same bytes.
 #[derive(Clone)]
 #[must_use = "finish() gives the fingerprint"]
-pub struct FingerprintBuilder(Box<blake3::Hasher>);
+pub struct FingerprintBuilder {
+    /// Clones share it: a hasher is 2 KB. `None` before anything is hashed.
+    hashed: Option<Arc<blake3::Hasher>>,
+    /// What comes after that. A compilation's parts are short, and cost least in one piece.
+    pending: Vec<u8>,
+}
 
 impl FingerprintBuilder {
     /// Adds a part. The same name may come more than once, as for a list of flags; the order counts.
     pub fn part(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        for bytes in [name.as_bytes(), value.as_ref()] {
-            self.0.update(&(bytes.len() as u64).to_le_bytes());
-            self.0.update(bytes);
-        }
+        let value = value.as_ref();
+        self.pending.reserve(16 + name.len() + value.len().min(PENDING_BYTES_AT_MOST));
+        self.add(name.as_bytes());
+        self.add(value);
+        self
+    }
+
+    /// Hashes what was added so far: clones of the result begin after it. For what many fingerprints have in common; the
+    /// fingerprints are the same without this.
+    ///
+    /// ```
+    /// use hapax::Fingerprint;
+    ///
+    /// let class = Fingerprint::of("my-compiler build 7").part("layout", [7; 4_000]).hashed();
+    /// let method = |code: &str| class.clone().part("code", code).finish(); // hashes the code alone
+    /// assert_ne!(method("ret 1"), method("ret 2"));
+    /// ```
+    pub fn hashed(mut self) -> Self {
+        self.hash_pending();
         self
     }
 
     /// The fingerprint of everything added.
     pub fn finish(self) -> Fingerprint {
-        Fingerprint(*self.0.finalize().as_bytes())
+        let mut hasher = self.hashed.as_deref().unwrap_or(&EMPTY).clone();
+        hasher.update(&self.pending);
+        Fingerprint(*hasher.finalize().as_bytes())
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        if self.pending.len() + bytes.len() <= PENDING_BYTES_AT_MOST {
+            self.pending.extend_from_slice(bytes);
+        } else {
+            self.hash_pending().update(bytes);
+        }
+    }
+
+    fn hash_pending(&mut self) -> &mut blake3::Hasher {
+        let hasher = Arc::make_mut(self.hashed.get_or_insert_with(|| Arc::new(EMPTY.clone())));
+        hasher.update(&self.pending);
+        self.pending.clear();
+        hasher
     }
 }
 
@@ -136,6 +180,25 @@ mod tests {
     fn a_fingerprint_stays_the_same_over_releases() {
         let fingerprint = Fingerprint::of("golden").part("ir", b"\x00\x01").finish();
         assert_eq!(fingerprint.to_string(), "7eee75070f6b518ff1989bc5fc6c5caa7c1da1e4f50b14334d610ea6fbe86784");
+    }
+
+    #[test]
+    fn when_a_part_is_hashed_changes_nothing() {
+        let long = vec![7; 3 * PENDING_BYTES_AT_MOST];
+        let lengths = [0, 1, 63, 64, 1_024, PENDING_BYTES_AT_MOST - 40, PENDING_BYTES_AT_MOST, long.len()];
+        for (first, second) in lengths.iter().flat_map(|first| lengths.map(|second| (*first, second))) {
+            let (first, second) = (&long[..first], &long[..second]);
+            let mut whole = EMPTY.clone();
+            for bytes in [b"schema", &b"test"[..], b"a", first, b"b", second] {
+                whole.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+            }
+            let whole = Fingerprint(*whole.finalize().as_bytes());
+            let begun = Fingerprint::of("test").part("a", first);
+            let shared = begun.clone().hashed();
+            assert_eq!(begun.part("b", second).finish(), whole);
+            assert_eq!(shared.clone().part("b", second).finish(), whole);
+            assert_eq!(shared.part("b", second).hashed().finish(), whole);
+        }
     }
 
     #[test]

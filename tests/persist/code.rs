@@ -161,3 +161,64 @@ fn what_cannot_be_stored_is_used_all_the_same() {
     assert!(matches!(compiled.refusal, Some(Refusal::Oversize { .. })));
     assert_eq!(&*compiled, b"TOO LONG");
 }
+
+#[test]
+fn of_many_units_each_is_compiled_once_and_what_is_stored_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = CodeStore::open_strict(&options(&folder)).unwrap();
+    store.get_or_compile(&Text("b"), upper).unwrap();
+    let units = [Text("a"), Text("b"), Text(""), Text("c"), Text("a")];
+    let all = store.get_or_compile_many(&units, upper);
+    let sources: Vec<Option<Source>> = all.iter().map(|one| Some(one.as_ref().ok()?.source)).collect();
+    let (stored, compiled) = (Some(Source::Stored), Some(Source::Compiled));
+    assert_eq!(sources, [compiled, stored, None, compiled, stored]);
+    assert!(matches!(&all[2], Err(CodeError::Compile(error)) if error == "nothing to compile"));
+    assert_eq!((&**all[0].as_ref().unwrap(), &**all[4].as_ref().unwrap()), (&b"A"[..], &b"A"[..]));
+    let stats = store.stats();
+    // The second "a" missed with the others, and was looked up again.
+    assert_eq!((stats.compiles, stats.store.hits, stats.store.misses), (3, 2, 5));
+
+    let again = CodeStore::open_strict(&options(&folder)).unwrap();
+    let all = again.get_or_compile_many(&[Text("c"), Text("a"), Text("b")], upper);
+    let bytes: Vec<&[u8]> = all.iter().map(|one| &**one.as_ref().unwrap()).collect();
+    assert_eq!(bytes, [b"C", b"A", b"B"]);
+    assert_eq!((again.stats().compiles, again.stats().saved_ns > 0), (0, true));
+}
+
+#[test]
+fn of_many_units_each_obeys_the_mode() {
+    let memory = Arc::new(MemoryStore::new(1 << 20));
+    CodeStore::over(memory.clone()).get_or_compile(&Text("known"), upper).unwrap();
+    let units = [Text("unknown"), Text("known")];
+    let must_hit = CodeStore::over(memory.clone()).mode(CodeMode::MustHit).get_or_compile_many(&units, upper);
+    assert!(matches!(&must_hit[0], Err(CodeError::MustHit(missing)) if missing.label == "unknown"));
+    assert!(must_hit[1].is_ok());
+    let other = |_: &Text| Ok::<_, String>(b"other".to_vec());
+    let verified = CodeStore::over(memory).mode(CodeMode::ReadOnly).verify_every(1).get_or_compile_many(&units, other);
+    assert_eq!(verified[0].as_ref().unwrap().source, Source::Compiled);
+    assert!(matches!(&verified[1], Err(CodeError::Differs(_))));
+}
+
+#[test]
+fn threads_that_want_the_same_units_at_once_compile_each_once() {
+    static COMPILED: AtomicU64 = AtomicU64::new(0);
+    fn slow(unit: &Text) -> Result<Vec<u8>, String> {
+        COMPILED.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        upper(unit)
+    }
+    let store = CodeStore::over(Arc::new(MemoryStore::new(1 << 20)));
+    let barrier = Barrier::new(4);
+    std::thread::scope(|scope| {
+        for turn in 0..4 {
+            let (store, barrier) = (&store, &barrier);
+            scope.spawn(move || {
+                let mut units = ["p", "q", "r", "s", "t", "u", "v", "w"].map(Text);
+                units.rotate_left(turn * 2);
+                barrier.wait();
+                assert!(store.get_or_compile_many(&units, slow).iter().all(Result::is_ok));
+            });
+        }
+    });
+    assert_eq!(COMPILED.load(Ordering::Relaxed), 8);
+}

@@ -7,7 +7,7 @@
 use crate::Artifact;
 use hapax::{
     CrashDisk, DirectoryJournal, DirectoryOptions, DirectoryStore, Fingerprint, Journal, JournalEntry, Key, Meta,
-    PowerLoss, Store,
+    PowerLoss, Record, Store,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -72,8 +72,15 @@ fn session(disk: &CrashDisk) -> Known {
 }
 
 fn check(found: CrashDisk, must_have: &HashMap<Key, Vec<u8>>, known: &Known, when: &str) {
+    let keys: Vec<Key> = known.attempted.keys().copied().collect();
+    let reading = small_options().read_only(true);
+    let together = DirectoryStore::over_disk(Arc::new(found.clone()), &reading).get_many(&keys);
     let store = DirectoryStore::over_disk(Arc::new(found), &small_options());
     store.validate();
+    for (key, together) in keys.iter().zip(together) {
+        let alone = store.get(key).map(Record::into_vec);
+        assert_eq!(together.map(Record::into_vec), alone, "{when}: read together");
+    }
     for (key, attempted) in &known.attempted {
         match store.get(key) {
             Ok(record) => {

@@ -1,7 +1,7 @@
 //! Flipped bits and cut files, over the files of real stores: what is found is right, or not found.
 
 use crate::{Artifact, open, options};
-use hapax::{DirectoryJournal, Fingerprint, Journal, Store};
+use hapax::{DirectoryJournal, Fingerprint, Journal, Key, Store};
 use std::path::{Path, PathBuf};
 
 struct Random(u64);
@@ -15,7 +15,7 @@ impl Random {
     }
 }
 
-fn files_below(folder: &Path) -> Vec<PathBuf> {
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let path = entry.path();
@@ -64,6 +64,7 @@ fn of_ten_thousand_damages_none_gives_wrong_bytes() {
         files_below(folder.path()).into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
     assert!(files.len() >= 8, "{files:?}");
     let total: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
+    let keys: Vec<Key> = artifacts.iter().map(|artifact| artifact.key).collect();
     let (mut random, mut seen, mut found) = (Random(7), 0, 0);
     for _ in 0..10_000 {
         let mut at = random.below(total);
@@ -80,6 +81,14 @@ fn of_ten_thousand_damages_none_gives_wrong_bytes() {
         // Reading only, so that the next round finds the rest as it was. `is_in` checks the bytes.
         let store = open(&options.clone().read_only(true));
         let here = artifacts.iter().filter(|artifact| artifact.is_in(&store)).count();
+        let together = open(&options.clone().read_only(true)).get_many(&keys);
+        let right = together.iter().zip(&artifacts).filter(|(found, artifact)| {
+            found.as_ref().is_ok_and(|record| {
+                assert_eq!(**record, *artifact.payload, "wrong bytes");
+                true
+            })
+        });
+        assert_eq!(right.count(), here, "read together");
         assert!(here >= artifacts.len() - 12, "{here} left after damage to {}", path.display());
         found += here;
         seen += u64::from(here < artifacts.len() || store.stats().damaged > 0);

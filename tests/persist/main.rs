@@ -6,6 +6,7 @@ mod damage;
 mod environment;
 mod faults;
 mod journal;
+mod many;
 mod processes;
 mod restart;
 

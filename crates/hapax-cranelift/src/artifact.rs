@@ -21,6 +21,7 @@
 //! ```
 
 use crate::reloc::Kind;
+use smallvec::SmallVec;
 use std::num::NonZeroU8;
 use target_lexicon::Architecture;
 
@@ -207,7 +208,7 @@ pub(crate) struct View<'a> {
     pub(crate) unwind: &'a [u8],
     pub(crate) relocations: Relocations<'a>,
     traps: &'a [u8],
-    pub(crate) symbols: Vec<Symbol<'a>>,
+    pub(crate) symbols: SmallVec<[Symbol<'a>; 4]>,
     pub(crate) data: Vec<DataView<'a>>,
 }
 
@@ -227,7 +228,7 @@ impl<'a> View<'a> {
         let unwind = rest.take(unwind)?;
         let relocations = rest.relocations(relocations, architecture, code.len(), symbol_count)?;
         let traps = rest.take(traps.checked_mul(TRAP_BYTES)?)?;
-        let mut symbols = Vec::with_capacity(symbol_count.min(rest.0.len()));
+        let mut symbols = SmallVec::with_capacity(symbol_count.min(rest.0.len()));
         for _ in 0..symbol_count {
             symbols.push(rest.symbol(data)?);
         }

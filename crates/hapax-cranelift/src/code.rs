@@ -107,7 +107,8 @@ pub(crate) fn locate(linked: &Linked, address: u64) -> Option<Location> {
     let after = functions.partition_point(|function| function.code.start <= address);
     let function = functions[..after].last().filter(|function| function.code.contains(&address))?;
     let offset = (address - function.code.start) as u32;
-    let trap = function.traps.binary_search_by_key(&offset, |(at, _)| *at).ok();
-    let trap = trap.map(|found| TrapCode::from_raw(function.traps[found].1));
+    let traps = linked.traps(function);
+    let trap = traps.binary_search_by_key(&offset, |(at, _)| *at).ok();
+    let trap = trap.map(|found| TrapCode::from_raw(traps[found].1));
     Some(Location { function: function.name.to_string(), offset, trap })
 }

@@ -2,22 +2,20 @@
 
 use crate::artifact::View;
 use crate::code::{Code, CodePtr, Location};
-use crate::compile::{BakedAddresses, Compiled, Request};
+use crate::compile::BakedAddresses;
 use crate::environment::Environment;
 use crate::error::Error;
-use crate::imports;
+use crate::job::{Job, NotStored, Wanted, meta};
 use crate::link::{Batch, Linked};
+use crate::memory::{Fresh, NoPages, Room, Sections, Space};
 use crate::stats::{Counters, JitStats};
 use crate::table::{Known, Table};
 use crate::tier::{Hints, TierPolicy, UnitUse};
-use crate::unit::{Lower, Lowering, Lowers, Unit};
-use cranelift_codegen::Context;
+use crate::unit::{Lower, Lowers, Unit};
 use cranelift_codegen::isa::TargetIsa;
-use cranelift_control::ControlPlane;
-use hapax::{CodeError, CodeStore, Fingerprint, Key, Kind, Meta, Record, Refusal, Source};
+use hapax::{CodeError, CodeStore, Fingerprint, Key, Kind, Record, Refusal, Source};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// A just-in-time compiler whose code outlives the process.
 ///
@@ -42,18 +40,19 @@ pub struct Jit(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) environment: Environment,
-    pub(crate) space: Arc<crate::memory::Space>,
+    pub(crate) space: Arc<Space>,
     pub(crate) store: Arc<CodeStore>,
     pub(crate) baked: BakedAddresses,
     pub(crate) counters: Counters,
     policy: Box<dyn TierPolicy>,
-    hints: Option<Arc<dyn Hints>>,
+    pub(crate) hints: Option<Arc<dyn Hints>>,
     table: Mutex<Table>,
     enabled: AtomicBool,
 }
 
-/// Enough to fill pages, few enough that what is read is still in the processor's cache when it is copied.
-const LINKED_AT_ONCE: usize = 64;
+/// Enough to share pages and the calls that seal them, few enough that what is read is still in the processor's cache when
+/// it is copied.
+const LINKED_AT_ONCE: usize = 256;
 
 /// Why a unit is compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,12 +63,9 @@ pub(crate) enum Purpose {
     Ahead,
 }
 
-/// A unit on its way: where its artifact came from, and what is in it.
+/// The artifact of a unit that was not in memory.
 struct Ready {
-    at: usize,
-    name: Arc<str>,
-    digest: Fingerprint,
-    tier: usize,
+    wanted: Wanted,
     bytes: Record,
     stored: bool,
 }
@@ -77,7 +73,7 @@ struct Ready {
 impl Jit {
     pub(crate) fn new(
         environment: Environment,
-        space: Arc<crate::memory::Space>,
+        space: Arc<Space>,
         store: Arc<CodeStore>,
         baked: BakedAddresses,
         policy: Box<dyn TierPolicy>,
@@ -109,8 +105,9 @@ impl Jit {
         results.pop().expect("one result for one unit")
     }
 
-    /// As [`compile`](Jit::compile) for each unit, in less time and memory: what is not in memory yet shares pages, which
-    /// are made executable together. One result for each unit, in their order.
+    /// As [`compile`](Jit::compile) for each unit, in less time and memory: what is not in memory yet is looked up and read
+    /// together, and shares pages, which are made executable together; on Linux 512 KiB or more of them are huge ones, if
+    /// the system gives those to who asks. One result for each unit, in their order.
     pub fn compile_batch<U: Unit>(&self, units: &[U], lower: Lower<U>) -> Vec<Result<CodePtr, Error>> {
         self.compile_all(units, lower, Purpose::Request)
     }
@@ -121,23 +118,34 @@ impl Jit {
         lower: Lower<U>,
         purpose: Purpose,
     ) -> Vec<Result<CodePtr, Error>> {
-        units.chunks(LINKED_AT_ONCE).flat_map(|units| self.compile_chunk(units, lower, purpose)).collect()
+        let mut pages = Pages { chunks: units.len().div_ceil(LINKED_AT_ONCE), room: None };
+        let mut results = Vec::with_capacity(units.len());
+        for units in units.chunks(LINKED_AT_ONCE) {
+            results.extend(self.compile_chunk(units, lower, purpose, &mut pages));
+        }
+        results
     }
 
-    fn compile_chunk<U: Unit>(&self, units: &[U], lower: Lower<U>, purpose: Purpose) -> Vec<Result<CodePtr, Error>> {
-        let mut results: Vec<Option<Result<CodePtr, Error>>> = Vec::with_capacity(units.len());
-        let mut ready = Vec::new();
-        for (at, unit) in units.iter().enumerate() {
-            results.push(match self.prepare(at, unit, lower, purpose) {
-                Ok(Prepared::Loaded(code)) => Some(Ok(CodePtr::new(code, self.0.clone()))),
-                Ok(Prepared::Ready(unit)) => {
-                    ready.push(unit);
-                    None
-                }
-                Err(error) => Some(Err(error)),
-            });
+    fn compile_chunk<U: Unit>(
+        &self,
+        units: &[U],
+        lower: Lower<U>,
+        purpose: Purpose,
+        pages: &mut Pages,
+    ) -> Vec<Result<CodePtr, Error>> {
+        if Lowers::is_lowering() {
+            return units.iter().map(|unit| Err(Error::Nested { function: unit.name().into() })).collect();
         }
-        for (at, result) in self.load(&ready, units, lower, purpose) {
+        let mut results: Vec<Option<Result<CodePtr, Error>>> = units.iter().map(|_| None).collect();
+        let mut ready = Vec::with_capacity(units.len());
+        let wanted = self.look_in_memory(units, purpose, &mut results);
+        for (at, found) in self.get_or_compile(wanted, units, lower) {
+            match found {
+                Ok(found) => ready.push(found),
+                Err(error) => results[at] = Some(Err(error)),
+            }
+        }
+        for (at, result) in self.load(&ready, units, lower, purpose, pages) {
             results[at] = Some(result);
         }
         results.into_iter().map(|result| result.expect("each unit was loaded or refused")).collect()
@@ -224,42 +232,74 @@ impl Jit {
         self.0.table.lock().expect("no code panics under this lock")
     }
 
-    fn prepare<U: Unit>(&self, at: usize, unit: &U, lower: Lower<U>, purpose: Purpose) -> Result<Prepared, Error> {
+    /// Puts what is in memory where it belongs, and gives back the rest.
+    fn look_in_memory<U: Unit>(
+        &self,
+        units: &[U],
+        purpose: Purpose,
+        results: &mut [Option<Result<CodePtr, Error>>],
+    ) -> Vec<Wanted> {
         let inner = &*self.0;
-        if Lowers::is_lowering() {
-            return Err(Error::Nested { function: unit.name().into() });
-        }
-        let digest = unit.key(inner.environment.unit_digest()).finish();
-        let known = self.table().request(unit.name(), &digest, purpose == Purpose::Request);
-        let tier = self.choose_tier(unit.name(), &digest, &known);
-        if let Some((_, code)) = known.current.filter(|(current, _)| *current >= tier) {
-            if purpose == Purpose::Request {
-                inner.counters.memory_hit();
-                self.hint_hit(&digest);
-            }
-            return Ok(Prepared::Loaded(code));
-        }
-        let name: Arc<str> = unit.name().into();
-        if !self.is_enabled() {
-            return self.compile_now(at, name, unit, lower, digest, tier).map(Prepared::Ready);
-        }
-        if let Some(ready) = self.better_stored(at, &name, digest, tier) {
-            return Ok(Prepared::Ready(ready));
-        }
-        let job = Job { inner, name: &name, unit, lower, digest, tier };
-        let ready = |bytes, stored| Ready { at, name: name.clone(), digest, tier, bytes, stored };
-        match inner.store.get_or_compile(&job, Job::compile) {
-            Ok(found) => {
-                let stored = found.source != Source::Compiled;
-                if !stored {
-                    inner.counters.put(found.refusal.is_none());
+        let digest = |unit: &U| unit.key(inner.environment.unit_digest()).finish();
+        let digests: Vec<Fingerprint> = units.iter().map(digest).collect();
+        let known: Vec<Known> = {
+            let mut table = self.table();
+            table.reserve(units.len());
+            let request = |(unit, digest): (&U, _)| table.request(unit.name(), digest, purpose == Purpose::Request);
+            units.iter().zip(&digests).map(request).collect()
+        };
+        let mut wanted = Vec::with_capacity(units.len());
+        for (at, (known, digest)) in known.into_iter().zip(digests).enumerate() {
+            let name = units[at].name();
+            let tier = self.choose_tier(name, &digest, &known);
+            match known.current {
+                Some((current, code)) if current >= tier => {
+                    if purpose == Purpose::Request {
+                        inner.counters.memory_hit();
+                        self.hint_hit(&digest);
+                    }
+                    results[at] = Some(Ok(CodePtr::new(code, self.0.clone())));
                 }
-                Ok(Prepared::Ready(ready(found.record, stored)))
+                _ => wanted.push(Wanted { at, name: name.into(), digest, tier }),
             }
-            Err(CodeError::Compile(NotStored::Unkept(bytes))) => Ok(Prepared::Ready(ready(bytes, false))),
-            Err(CodeError::Compile(NotStored::Error(error))) => Err(error),
-            Err(other) => Err(Error::Store { function: name.clone(), message: other.to_string() }),
         }
+        wanted
+    }
+
+    /// From the store, or compiled; by their places among the units.
+    fn get_or_compile<U: Unit>(
+        &self,
+        wanted: Vec<Wanted>,
+        units: &[U],
+        lower: Lower<U>,
+    ) -> Vec<(usize, Result<Ready, Error>)> {
+        let inner = &*self.0;
+        let job = |wanted: Wanted| Job { inner, unit: &units[wanted.at], wanted, lower };
+        if !self.is_enabled() {
+            return wanted.into_iter().map(|wanted| (wanted.at, self.compile_now(job(wanted)))).collect();
+        }
+        let mut found = Vec::with_capacity(wanted.len());
+        let wanted = self.better_stored(wanted, &mut found);
+        let jobs: Vec<Job<'_, U>> = wanted.into_iter().map(job).collect();
+        let artifacts = inner.store.get_or_compile_many(&jobs, Job::compile);
+        for (job, artifact) in jobs.into_iter().zip(artifacts) {
+            let wanted = job.wanted;
+            let at = wanted.at;
+            let artifact = match artifact {
+                Ok(compiled) => {
+                    let stored = compiled.source != Source::Compiled;
+                    if !stored {
+                        inner.counters.put(compiled.refusal.is_none());
+                    }
+                    Ok(Ready { wanted, bytes: compiled.record, stored })
+                }
+                Err(CodeError::Compile(NotStored::Unkept(bytes))) => Ok(Ready { wanted, bytes, stored: false }),
+                Err(CodeError::Compile(NotStored::Error(error))) => Err(error),
+                Err(other) => Err(Error::Store { function: wanted.name, message: other.to_string() }),
+            };
+            found.push((at, artifact));
+        }
+        found
     }
 
     fn choose_tier(&self, name: &str, digest: &Fingerprint, known: &Known) -> usize {
@@ -274,35 +314,36 @@ impl Jit {
         inner.policy.tier(&unit).min(tiers - 1)
     }
 
-    /// What the store has in tiers above this one, the best first.
-    fn better_stored(&self, at: usize, name: &Arc<str>, digest: Fingerprint, tier: usize) -> Option<Ready> {
+    /// Takes what the store has in tiers above the ones chosen, the best first, and gives back the rest.
+    fn better_stored(&self, mut wanted: Vec<Wanted>, found: &mut Vec<(usize, Result<Ready, Error>)>) -> Vec<Wanted> {
         let inner = &*self.0;
-        for tier in (tier + 1..inner.environment.tiers.len()).rev() {
-            let fingerprint = inner.environment.tiers[tier].fingerprint(&digest);
-            if let Ok(bytes) = inner.store.get(&Key::new(Kind::CODE, fingerprint)) {
-                return Some(Ready { at, name: name.clone(), digest, tier, bytes, stored: true });
+        for tier in (1..inner.environment.tiers.len()).rev() {
+            let (above, mut rest): (Vec<Wanted>, Vec<Wanted>) = wanted.into_iter().partition(|one| one.tier < tier);
+            let key = |one: &Wanted| Key::new(Kind::CODE, inner.environment.tiers[tier].fingerprint(&one.digest));
+            let keys: Vec<Key> = above.iter().map(key).collect();
+            for (one, artifact) in above.into_iter().zip(inner.store.get_many(&keys)) {
+                match artifact {
+                    Ok(bytes) => {
+                        let ready = Ready { wanted: Wanted { tier, ..one }, bytes, stored: true };
+                        found.push((ready.wanted.at, Ok(ready)));
+                    }
+                    Err(_) => rest.push(one),
+                }
             }
+            wanted = rest;
         }
-        None
+        wanted
     }
 
     /// Compiles without asking the store.
-    fn compile_now<U: Unit>(
-        &self,
-        at: usize,
-        name: Arc<str>,
-        unit: &U,
-        lower: Lower<U>,
-        digest: Fingerprint,
-        tier: usize,
-    ) -> Result<Ready, Error> {
-        let job = Job { inner: &self.0, name: &name, unit, lower, digest, tier };
+    fn compile_now<U: Unit>(&self, job: Job<'_, U>) -> Result<Ready, Error> {
         let (compiled, compile_ns) = job.run()?;
-        let meta = meta(&name, compile_ns);
+        let wanted = job.wanted;
+        let meta = meta(&wanted.name, compile_ns);
         if compiled.keep && self.is_enabled() {
-            self.0.put(self.0.environment.tiers[tier].fingerprint(&digest), &meta, &compiled.bytes);
+            self.0.put(self.0.environment.tiers[wanted.tier].fingerprint(&wanted.digest), &meta, &compiled.bytes);
         }
-        Ok(Ready { at, bytes: Record::from_vec(compiled.bytes, meta), name, digest, tier, stored: false })
+        Ok(Ready { wanted, bytes: Record::from_vec(compiled.bytes, meta), stored: false })
     }
 
     /// Links and publishes all together; if that fails, each alone, so that one cannot spoil the others.
@@ -312,13 +353,16 @@ impl Jit {
         units: &[U],
         lower: Lower<U>,
         purpose: Purpose,
+        pages: &mut Pages,
     ) -> Vec<(usize, Result<CodePtr, Error>)> {
         let all: Vec<&Ready> = ready.iter().collect();
-        if let Ok(codes) = self.link(&all, purpose) {
+        pages.expect(&self.0.space, ready);
+        if let Ok(codes) = self.link(&all, purpose, pages) {
             let codes = codes.into_iter().map(|code| Ok(CodePtr::new(code, self.0.clone())));
-            return ready.iter().map(|ready| ready.at).zip(codes).collect();
+            return ready.iter().map(|ready| ready.wanted.at).zip(codes).collect();
         }
-        ready.iter().map(|one| (one.at, self.load_alone(one, &units[one.at], lower, purpose))).collect()
+        let alone = |one: &Ready| (one.wanted.at, self.load_alone(one, &units[one.wanted.at], lower, purpose, pages));
+        ready.iter().map(alone).collect()
     }
 
     fn load_alone<U: Unit>(
@@ -327,53 +371,58 @@ impl Jit {
         unit: &U,
         lower: Lower<U>,
         purpose: Purpose,
+        pages: &mut Pages,
     ) -> Result<CodePtr, Error> {
-        let code = match self.link(&[ready], purpose) {
+        let code = match self.link(&[ready], purpose, pages) {
             Ok(mut codes) => codes.pop(),
             // What the store gave was no artifact that fits here, whatever its checksum said.
             Err(_) if ready.stored => {
                 self.0.counters.unusable();
-                let again = self.compile_now(ready.at, ready.name.clone(), unit, lower, ready.digest, ready.tier)?;
-                self.link(&[&again], purpose)?.pop()
+                let job = Job { inner: &self.0, unit, wanted: ready.wanted.clone(), lower };
+                let again = self.compile_now(job)?;
+                self.link(&[&again], purpose, pages)?.pop()
             }
             Err(error) => return Err(error),
         };
         Ok(CodePtr::new(code.expect("one for one"), self.0.clone()))
     }
 
-    fn link(&self, ready: &[&Ready], purpose: Purpose) -> Result<Vec<Arc<Code>>, Error> {
+    fn link(&self, ready: &[&Ready], purpose: Purpose, pages: &mut Pages) -> Result<Vec<Arc<Code>>, Error> {
         let inner = &*self.0;
         let environment = &inner.environment;
         let mut batch = Batch::with_capacity(ready.len());
         let mut abis = Vec::with_capacity(ready.len());
         let mut table = self.table();
         for one in ready {
+            let name = &one.wanted.name;
             let view = View::parse(&one.bytes, environment.architecture).ok_or_else(|| Error::Unkept {
-                function: one.name.clone(),
+                function: name.clone(),
                 reason: "its artifact is not of this format".to_owned(),
             })?;
-            table.check_abi(&one.name, view.abi)?;
+            table.check_abi(name, view.abi)?;
             abis.push(view.abi);
-            batch.function(one.name.clone(), view, |symbol| table.resolve(&environment.imports, &one.name, symbol))?;
+            batch.function(name.clone(), view, |symbol| table.resolve(&environment.imports, name, symbol))?;
         }
         drop(table);
         if batch.is_empty() {
             return Ok(Vec::new());
         }
         let common_entry = &environment.common_entry;
-        let linked: Arc<Linked> = Arc::new(batch.link(&inner.space, common_entry)?);
+        let take = |sections| pages.take(&inner.space, sections);
+        let linked: Arc<Linked> = Arc::new(batch.link(take, common_entry)?);
         let mut table = self.table();
         table.add_batch(&linked);
         let mut codes = Vec::with_capacity(ready.len());
         for (number, (one, abi)) in ready.iter().zip(abis).enumerate() {
             let code = Code { linked: linked.clone(), number };
-            codes.push(table.define(&one.name, abi, one.digest, one.tier, code)?);
+            let Wanted { name, digest, tier, .. } = &one.wanted;
+            codes.push(table.define(name, abi, *digest, *tier, code)?);
         }
         drop(table);
         for one in ready.iter().filter(|one| one.stored) {
             inner.counters.store_hit(one.bytes.meta().compile_ns);
             if purpose == Purpose::Request {
-                self.hint_hit(&one.digest);
+                self.hint_hit(&one.wanted.digest);
             }
         }
         Ok(codes)
@@ -386,99 +435,25 @@ impl Jit {
     }
 }
 
-enum Prepared {
-    Loaded(Arc<Code>),
-    Ready(Ready),
+/// Where the code of one call goes.
+struct Pages {
+    /// How many times units are still to be linked.
+    chunks: usize,
+    room: Option<Room>,
 }
 
-/// A unit that is compiled if the store does not have it.
-struct Job<'a, U> {
-    inner: &'a Inner,
-    name: &'a Arc<str>,
-    unit: &'a U,
-    lower: Lower<U>,
-    digest: Fingerprint,
-    tier: usize,
-}
-
-/// Why a job's result is not stored.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum NotStored {
-    #[error("{0}")]
-    Error(Error),
-    #[error("it can run in this process alone")]
-    Unkept(Record),
-}
-
-impl<U: Unit> hapax::Unit for Job<'_, U> {
-    fn fingerprint(&self) -> Fingerprint {
-        self.inner.environment.tiers[self.tier].fingerprint(&self.digest)
-    }
-
-    fn label(&self) -> String {
-        self.name.to_string()
-    }
-}
-
-impl<U: Unit> Job<'_, U> {
-    fn compile(&self) -> Result<Vec<u8>, NotStored> {
-        let (compiled, compile_ns) = self.run().map_err(NotStored::Error)?;
-        if compiled.keep {
-            return Ok(compiled.bytes);
+impl Pages {
+    /// Makes room for all code of the call, by what the first of it takes.
+    fn expect(&mut self, space: &Arc<Space>, ready: &[Ready]) {
+        let bytes: usize = ready.iter().map(|one| one.bytes.len()).sum();
+        if self.room.is_none() {
+            self.room = space.room(bytes.saturating_mul(self.chunks));
         }
-        Err(NotStored::Unkept(Record::from_vec(compiled.bytes, meta(self.name, compile_ns))))
+        self.chunks = self.chunks.saturating_sub(1);
     }
 
-    fn run(&self) -> Result<(Compiled, u64), Error> {
-        let begun = Instant::now();
-        let compiled = self.inner.lower_and_compile(self.name, self.unit, self.lower, self.tier)?;
-        let compile_ns = begun.elapsed().as_nanos() as u64;
-        self.inner.counters.compiled(compile_ns, compiled.keep);
-        if let Some(hints) = &self.inner.hints {
-            hints.compiled(&self.digest, compile_ns, compiled.bytes.len() as u64);
-        }
-        Ok((compiled, compile_ns))
+    fn take(&mut self, space: &Arc<Space>, sections: Sections) -> Result<Fresh, NoPages> {
+        let inside = self.room.as_mut().and_then(|room| room.take(sections));
+        inside.map_or_else(|| space.take(sections), Ok)
     }
-}
-
-impl Inner {
-    /// A store that refuses is slow, not broken: the code is as good as before.
-    pub(crate) fn put(&self, fingerprint: Fingerprint, meta: &Meta, bytes: &[u8]) {
-        let refused = self.store.put(&Key::new(Kind::CODE, fingerprint), meta, bytes);
-        self.counters.put(refused.is_ok());
-    }
-
-    fn lower_and_compile<U: Unit>(
-        &self,
-        name: &Arc<str>,
-        unit: &U,
-        lower: Lower<U>,
-        tier: usize,
-    ) -> Result<Compiled, Error> {
-        let isa = &*self.environment.tiers[tier].isa;
-        let mut context = Context::new();
-        context.func.signature.call_conv = isa.default_call_conv();
-        let mut lowering = Lowering::new(&self.environment, tier, name.clone());
-        let lowered = {
-            let _inside = Lowers::begin();
-            lower(unit, &mut lowering, &mut context.func)
-        };
-        lowered.map_err(|error| match error.downcast::<Error>() {
-            Ok(own) => *own,
-            Err(source) => Error::Lower { function: name.clone(), source: source.into() },
-        })?;
-        let (symbols, data) = lowering.collected();
-        let abi = imports::abi(&context.func.signature);
-        let environment = &self.environment;
-        let request = Request { environment, tier, name, abi, data, symbols: &symbols, baked: self.baked };
-        request.compile(&mut context, &mut ControlPlane::default(), |name| {
-            symbols.get(name.index as usize).filter(|_| name.namespace == 0).copied()
-        })
-    }
-}
-
-/// What is stored beside an artifact.
-pub(crate) fn meta(name: &str, compile_ns: u64) -> Meta {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    Meta { label: name.to_owned(), compile_ns, written_unix_s: now.map_or(0, |now| now.as_secs()) }
 }

@@ -78,6 +78,7 @@ mod imports;
 #[cfg(feature = "incremental")]
 mod incremental;
 mod jit;
+mod job;
 mod link;
 mod memory;
 mod module;

@@ -4,7 +4,7 @@
 use crate::artifact::{DataView, Named, Relocation, Relocations, Symbol, View};
 use crate::error::Error;
 use crate::frames::Registered;
-use crate::memory::{Fresh, NoPages, Sections, Space};
+use crate::memory::{Fresh, NoPages, Sections};
 use crate::reloc::Failed;
 use crate::unwind;
 use std::collections::HashMap;
@@ -39,12 +39,14 @@ impl Target {
 pub(crate) struct Batch<'a> {
     functions: Vec<Function<'a>>,
     objects: Vec<Object<'a>>,
+    /// Of the symbols of all functions.
+    targets: Vec<Target>,
 }
 
 struct Function<'a> {
     name: Arc<str>,
     view: View<'a>,
-    targets: Vec<Target>,
+    targets: Range<usize>,
 }
 
 struct Object<'a> {
@@ -63,6 +65,8 @@ pub(crate) struct Linked {
     pages: Registered,
     functions: Vec<Placed>,
     objects: Vec<Range<u64>>,
+    /// Of all functions, each one's by offset into its code, ascending.
+    traps: Vec<(u32, NonZeroU8)>,
 }
 
 /// A function in memory.
@@ -70,13 +74,12 @@ pub(crate) struct Linked {
 pub(crate) struct Placed {
     pub(crate) name: Arc<str>,
     pub(crate) code: Range<u64>,
-    /// By offset into the code, ascending.
-    pub(crate) traps: Box<[(u32, NonZeroU8)]>,
+    traps: Range<usize>,
 }
 
 impl<'a> Batch<'a> {
     pub(crate) fn with_capacity(functions: usize) -> Batch<'a> {
-        Batch { functions: Vec::with_capacity(functions), objects: Vec::new() }
+        Batch { functions: Vec::with_capacity(functions), objects: Vec::new(), targets: Vec::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -93,14 +96,22 @@ impl<'a> Batch<'a> {
     ) -> Result<usize, Error> {
         let number = self.functions.len();
         let first_object = self.objects.len();
-        let mut targets = Vec::with_capacity(view.symbols.len());
+        let first_target = self.targets.len();
         for symbol in &view.symbols {
-            targets.push(match symbol.named {
-                Named::Itself => Target::Function(number),
-                Named::Own(object) => Target::Object(first_object + usize::from(object)),
-                _ => resolve(symbol)?,
-            });
+            let target = match symbol.named {
+                Named::Itself => Ok(Target::Function(number)),
+                Named::Own(object) => Ok(Target::Object(first_object + usize::from(object))),
+                _ => resolve(symbol),
+            };
+            match target {
+                Ok(target) => self.targets.push(target),
+                Err(error) => {
+                    self.targets.truncate(first_target);
+                    return Err(error);
+                }
+            }
         }
+        let targets = first_target..self.targets.len();
         for data in &view.data {
             self.objects.push(Object { view: *data, targets: Targets::Function(number) });
         }
@@ -114,10 +125,14 @@ impl<'a> Batch<'a> {
         self.objects.len() - 1
     }
 
-    /// Lays out, copies, relocates and seals. On an error nothing is left behind.
-    pub(crate) fn link(self, space: &Arc<Space>, common_entry: &[u8]) -> Result<Linked, Error> {
+    /// Lays out, copies, relocates and seals, in pages that `take` gives. On an error nothing is left behind.
+    pub(crate) fn link(
+        self,
+        take: impl FnOnce(Sections) -> Result<Fresh, NoPages>,
+        common_entry: &[u8],
+    ) -> Result<Linked, Error> {
         let layout = Layout::of(&self, common_entry).ok_or(Error::Full { need_bytes: usize::MAX, largest_bytes: 0 })?;
-        let mut fresh = space.take(layout.sections).map_err(no_pages)?;
+        let mut fresh = take(layout.sections).map_err(no_pages)?;
         let places = Places::of(&layout, &fresh);
         self.copy(&layout, &mut fresh);
         self.relocate(&layout, &places, &mut fresh)?;
@@ -130,14 +145,16 @@ impl<'a> Batch<'a> {
             unwind::write_table(&mut read_only[layout.table.clone()], common_entry, entries);
         }
         let pages = Registered::new(fresh.seal().map_err(no_pages)?, table);
+        let mut traps = Vec::new();
         let functions = self.functions.into_iter().zip(&layout.functions).map(|(function, code)| {
-            let mut traps: Vec<_> = function.view.traps().collect();
-            traps.sort_unstable();
-            Placed { name: function.name, code: places.text_range(code), traps: traps.into() }
+            let first = traps.len();
+            traps.extend(function.view.traps());
+            traps[first..].sort_unstable();
+            Placed { name: function.name, code: places.text_range(code), traps: first..traps.len() }
         });
         let functions = functions.collect();
         let objects = layout.objects.iter().map(|object| places.object(object)).collect();
-        Ok(Linked { pages, functions, objects })
+        Ok(Linked { pages, functions, objects, traps })
     }
 
     fn copy(&self, layout: &Layout, fresh: &mut Fresh) {
@@ -161,7 +178,7 @@ impl<'a> Batch<'a> {
             let section = &mut text[code.clone()];
             let address = places.text + code.start as u64;
             for relocation in function.view.relocations.iter() {
-                let target = function.targets[usize::from(relocation.symbol)];
+                let target = self.targets[function.targets.start + usize::from(relocation.symbol)];
                 let resolved = if relocation.kind.wants_slot() {
                     slots.of(read_only, (number, relocation.symbol), target)
                 } else {
@@ -178,8 +195,11 @@ impl<'a> Batch<'a> {
             let part = if place.writable { &mut *writable } else { &mut *read_only };
             let section = &mut part[place.range.clone()];
             let (name, targets) = match &object.targets {
-                Targets::Function(number) => (&self.functions[*number].name, &self.functions[*number].targets),
-                Targets::Own { name, targets } => (name, targets),
+                Targets::Function(number) => {
+                    let function = &self.functions[*number];
+                    (&function.name, &self.targets[function.targets.clone()])
+                }
+                Targets::Own { name, targets } => (name, &targets[..]),
             };
             for relocation in object.view.relocations.iter() {
                 let target = targets[usize::from(relocation.symbol)];
@@ -201,6 +221,11 @@ impl Linked {
     /// The functions, in the order in which they were added.
     pub(crate) fn functions(&self) -> &[Placed] {
         &self.functions
+    }
+
+    /// Where a function can trap: by offset into its code, ascending.
+    pub(crate) fn traps(&self, function: &Placed) -> &[(u32, NonZeroU8)] {
+        &self.traps[function.traps.clone()]
     }
 
     /// Where the objects are, in the order in which they were added.
@@ -373,6 +398,7 @@ mod tests {
     use crate::compile::{BakedAddresses, Request};
     use crate::environment::Environment;
     use crate::imports::ImportList;
+    use crate::memory::Space;
     use cranelift_codegen::Context;
     use cranelift_codegen::ir::{ExternalName, GlobalValueData, UserExternalName};
     use cranelift_codegen::settings::{self, Configurable, Flags};
@@ -451,7 +477,7 @@ mod tests {
         let [stub, ..] = fresh.addresses();
         let mut batch = Batch::with_capacity(1);
         batch.function(function, view, |_| Ok(Target::At { address: HOST, near: stub })).unwrap();
-        let linked = batch.link(&space, &environment.common_entry).unwrap();
+        let linked = batch.link(|sections| space.take(sections), &environment.common_entry).unwrap();
         let text = (0..words).map(|word| read(&linked, linked.text().start + word as u64 * 4) as u32).collect();
         Arm { linked, text, space, stub }
     }

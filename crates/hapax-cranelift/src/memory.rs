@@ -3,7 +3,8 @@
 //! A [`Space`] is reserved once, so that everything in it is within reach of a relative jump. Runs of pages are taken
 //! from it in three states, each a type: [`Fresh`] can be written and not executed; [`Fresh::seal`] consumes it and
 //! gives [`Sealed`], whose first pages are executable, the next read-only and the last writable. There is no way back:
-//! pages that were executable become writable only after they have been unmapped.
+//! pages that were executable become writable only after they have been unmapped. A [`Room`] is a stretch of writable pages
+//! from which the runs of a large batch are taken, in huge pages where the system has them.
 
 #![expect(unsafe_code, reason = "maps pages and changes what may be done with them")]
 
@@ -14,6 +15,11 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::{io, slice};
+
+/// The huge page of x86-64, and of aarch64 with pages of 4 KiB.
+const HUGE_BYTES: usize = 2 << 20;
+/// From here on a huge page pays: the system makes one in the time of a few hundred small ones, or less.
+const HUGE_FROM_BYTES: usize = 512 << 10;
 
 /// A reserved range of addresses.
 pub(crate) struct Space {
@@ -64,15 +70,23 @@ impl Space {
     pub(crate) fn take(self: &Arc<Self>, sections: Sections) -> Result<Fresh, NoPages> {
         let too_long = NoPages::Full { need_bytes: usize::MAX, largest_bytes: self.bytes };
         let Some((starts, bytes)) = sections.layout(self.page) else { return Err(too_long) };
-        let offset = self.take_run(bytes)?;
-        let run = Run { space: self.clone(), offset, bytes };
-        if bytes > 0 {
-            let flags = MprotectFlags::READ | MprotectFlags::WRITE;
-            // SAFETY: The run lies inside the space's mapping, begins and ends on a page, and is nobody else's.
-            unsafe { mprotect(run.base().as_ptr().cast(), bytes, flags) }.map_err(system)?;
-            run.populate();
-        }
+        let run = Run { space: self.clone(), offset: self.take_run(bytes, 1)?, bytes };
+        run.open()?;
+        run.populate();
         Ok(Fresh { run, sections, starts })
+    }
+
+    /// Room for runs that are about to be taken, together about so long: in huge pages, if they are worth one and the
+    /// system gives it. `None` if not; then each takes what it needs by itself.
+    pub(crate) fn room(self: &Arc<Self>, bytes: usize) -> Option<Room> {
+        if !cfg!(target_os = "linux") || bytes < HUGE_FROM_BYTES {
+            return None;
+        }
+        let whole = bytes.checked_next_multiple_of(HUGE_BYTES)?;
+        let run = Run { space: self.clone(), offset: self.take_run(whole, HUGE_BYTES).ok()?, bytes: whole };
+        run.open().ok()?;
+        run.populate_huge(bytes.checked_next_multiple_of(self.page)?);
+        Some(Room(run))
     }
 
     /// Reserved and not taken.
@@ -81,18 +95,26 @@ impl Space {
         self.free.lock().unwrap().values().sum()
     }
 
-    fn take_run(&self, bytes: usize) -> Result<usize, NoPages> {
+    /// The lowest free run of that length whose address is a multiple of `align`.
+    fn take_run(&self, bytes: usize, align: usize) -> Result<usize, NoPages> {
         let mut free = self.free.lock().expect("no code panics under this lock");
-        let found = free.iter().find(|(_, length)| **length >= bytes).map(|(offset, length)| (*offset, *length));
-        let Some((offset, length)) = found else {
+        let base = self.base.as_ptr().addr();
+        let fits = |(start, length): (&usize, &usize)| {
+            let offset = (base + start).checked_next_multiple_of(align)? - base;
+            let end = start + length;
+            (offset.checked_add(bytes)? <= end).then_some((*start, offset, end))
+        };
+        let Some((start, offset, end)) = free.iter().find_map(fits) else {
             let largest_bytes = free.values().copied().max().unwrap_or(0);
             return Err(NoPages::Full { need_bytes: bytes, largest_bytes });
         };
         if bytes > 0 {
-            free.remove(&offset);
-        }
-        if bytes > 0 && length > bytes {
-            free.insert(offset + bytes, length - bytes);
+            free.remove(&start);
+            for (start, end) in [(start, offset), (offset + bytes, end)] {
+                if start < end {
+                    free.insert(start, end - start);
+                }
+            }
         }
         Ok(offset)
     }
@@ -142,6 +164,16 @@ impl Run {
         unsafe { self.space.base.add(self.offset) }
     }
 
+    /// Lets the pages be written.
+    fn open(&self) -> Result<(), NoPages> {
+        if self.bytes == 0 {
+            return Ok(());
+        }
+        let flags = MprotectFlags::READ | MprotectFlags::WRITE;
+        // SAFETY: The run lies inside the space's mapping, begins and ends on a page, and is nobody else's.
+        unsafe { mprotect(self.base().as_ptr().cast(), self.bytes, flags) }.map_err(system)
+    }
+
     /// Has the pages ready before they are written, all in one call: it saves a fault for each.
     fn populate(&self) {
         #[cfg(target_os = "linux")]
@@ -150,6 +182,19 @@ impl Run {
             // SAFETY: The range belongs to the run alone and is writable; the advice changes no contents. Kernels before 5.14
             // do not know it, and then each page comes when it is touched.
             let _ = unsafe { madvise(self.base().as_ptr().cast(), self.bytes, Advice::LinuxPopulateWrite) };
+        }
+    }
+
+    /// Has the first pages ready, in huge ones if the system has them.
+    fn populate_huge(&self, bytes: usize) {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::mm::{Advice, madvise};
+            let start = self.base().as_ptr().cast();
+            // SAFETY: As above; the advice says what pages are to be used. A kernel without huge ones refuses it.
+            let _ = unsafe { madvise(start, self.bytes, Advice::LinuxHugepage) };
+            // SAFETY: As above.
+            let _ = unsafe { madvise(start, bytes.min(self.bytes), Advice::LinuxPopulateWrite) };
         }
     }
 
@@ -179,6 +224,20 @@ impl Drop for Run {
         if unmapped.is_ok() {
             self.space.give_run(self.offset, self.bytes);
         }
+    }
+}
+
+/// Writable, zeroed pages from which runs are taken; dropped, it gives back what is left of them.
+pub(crate) struct Room(Run);
+
+impl Room {
+    /// As [`Space::take`]; `None` if there is not enough left.
+    pub(crate) fn take(&mut self, sections: Sections) -> Option<Fresh> {
+        let (starts, bytes) = sections.layout(self.0.space.page)?;
+        let left = self.0.bytes.checked_sub(bytes)?;
+        let run = Run { space: self.0.space.clone(), offset: self.0.offset, bytes };
+        (self.0.offset, self.0.bytes) = (self.0.offset + bytes, left);
+        Some(Fresh { run, sections, starts })
     }
 }
 
@@ -339,6 +398,36 @@ mod tests {
         drop((runs, again));
         assert_eq!(space.free_bytes(), 64 << 10);
         assert!(space.take(Sections { text: 64 << 10, ..Sections::default() }).is_ok());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn runs_of_a_room_are_as_others_and_what_is_left_of_it_goes_back() {
+        let space = Space::reserve(8 << 20).unwrap();
+        assert!(space.room(HUGE_FROM_BYTES - 1).is_none(), "small ones are not worth it");
+        assert!(space.room(usize::MAX).is_none() && space.room(9 << 20).is_none());
+        let mut room = space.room(HUGE_FROM_BYTES).unwrap();
+        let sections = Sections { text: 5_000, read_only: 1, writable: 1 };
+        let mut runs: Vec<Fresh> = (0..3).map(|_| room.take(sections).unwrap()).collect();
+        assert_eq!(runs[0].addresses()[0] % HUGE_BYTES as u64, 0);
+        assert!(room.take(Sections { text: HUGE_BYTES, ..Sections::default() }).is_none(), "there is less left");
+        let left = runs[2].addresses()[2] + space.page as u64;
+        let outside = space.take(sections).unwrap();
+        for run in runs.iter_mut() {
+            assert!(run.parts_mut().iter().all(|part| part.iter().all(|byte| *byte == 0)));
+            assert_eq!(run.addresses().map(permissions), ["rw-p", "rw-p", "rw-p"]);
+            run.parts_mut()[0].fill(0xc3);
+        }
+        let last = runs.pop().unwrap();
+        let sealed = last.seal().unwrap();
+        assert_eq!(sealed.ranges().map(|range| permissions(range.start)), ["r-xp", "r--p", "rw-p"]);
+        assert_eq!(permissions(left), "rw-p", "room is never executable");
+        drop(room);
+        assert_eq!(permissions(left), "---p");
+        drop((runs, sealed, outside));
+        assert_eq!(space.free_bytes(), 8 << 20);
+        let mut again = space.take(Sections { text: 8 << 20, ..Sections::default() }).unwrap();
+        assert!(again.parts_mut()[0].iter().all(|byte| *byte == 0));
     }
 
     #[test]

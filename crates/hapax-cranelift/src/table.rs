@@ -48,6 +48,11 @@ impl Table {
         Table { stubs, units: HashMap::new(), retired: Vec::new(), batches: BTreeMap::new() }
     }
 
+    /// Room for so many more units.
+    pub(crate) fn reserve(&mut self, units: usize) {
+        self.units.reserve(units);
+    }
+
     /// Counts a request for the unit, if it is one, and says what there is of exactly this digest.
     pub(crate) fn request(&mut self, name: &str, digest: &Fingerprint, is_request: bool) -> Known {
         let counted = u64::from(is_request);

@@ -52,13 +52,15 @@ pub fn ablation(work: &Work, rounds: usize) -> Result<(), AnyError> {
     field("\npairs", format!("hints made {faster} of {} rounds faster as a whole", pairs.len()))
 }
 
-fn sorted(all: &[Observed], of: &dyn Fn(&Observed) -> u64) -> Vec<u64> {
+/// All values, the least first.
+pub(crate) fn sorted(all: &[Observed], of: &dyn Fn(&Observed) -> u64) -> Vec<u64> {
     let mut values: Vec<u64> = all.iter().map(of).collect();
     values.sort_unstable();
     values
 }
 
-fn spread(sorted: &[u64]) -> String {
+/// Median, least and greatest.
+pub(crate) fn spread(sorted: &[u64]) -> String {
     let (least, median, greatest) = (sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1]);
     format!("{} ({} - {})", time(median), time(least), time(greatest))
 }

@@ -2,9 +2,15 @@
 //! Written only, never read back.
 
 use crate::ir::{Block, End, Function, Instruction, Kind, Place, Register};
+use hapax::Fingerprint;
 
 /// Changes when these bytes mean something else.
-pub const FORMAT: &str = "mica ir 1";
+const FORMAT: &str = "mica ir 1";
+
+/// The name of a function's representation: what it is compiled by, and what hints know it by.
+pub fn name(function: &Function) -> Fingerprint {
+    Fingerprint::of(FORMAT).part("ir", bytes(function)).finish()
+}
 
 /// The bytes of a function.
 pub fn bytes(function: &Function) -> Vec<u8> {

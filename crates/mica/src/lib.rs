@@ -17,3 +17,4 @@ pub mod report;
 pub mod resident;
 pub mod session;
 pub mod show;
+pub mod starts;

@@ -6,7 +6,7 @@ use mica::back::engine::{Engine, Parts};
 use mica::back::machine::Machine;
 use mica::options::{Mode, Options, USAGE};
 use mica::session::{AnyError, open};
-use mica::{ablation, kernels, report, session, show};
+use mica::{ablation, kernels, report, session, show, starts};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,6 +39,7 @@ fn run(mut options: Options, begun: Instant) -> Result<(), AnyError> {
             kernels::show(&options.work)
         }
         Mode::Ablation => ablation::ablation(&options.work, options.rounds),
+        Mode::Starts => starts::starts(&options.work, options.rounds),
         Mode::Listing => listing(&options),
         Mode::Run => run_programs(&options),
     }

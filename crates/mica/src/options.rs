@@ -20,7 +20,8 @@ A PROGRAM is a file, or one of those that come with the language (default: all o
   --run            runs the programs once, prints what they print, and keeps code and hints as below
   --listing        prints the intermediate representation of the programs instead
   --ablation       what hints alone earn: no code is kept, hints on and off, several processes each
-  --rounds N       how many of each --ablation starts (default 7)
+  --starts         cold starts against warm ones, each program alone, several rounds
+  --rounds N       how many of each --ablation and --starts start (default 7)
   --cache DIR      keeps code and hints there, so that the next run of this command starts warm, too
                    (default: a temporary directory; with --run the user's cache directory)
   --store off      keeps no code
@@ -43,7 +44,7 @@ pub struct Options {
     pub work: Work,
     /// The directory that was asked for.
     pub cache: Option<PathBuf>,
-    /// Processes of each kind, for the ablation.
+    /// Processes of each kind, where several are started.
     pub rounds: usize,
 }
 
@@ -58,6 +59,8 @@ pub enum Mode {
     Listing,
     /// Measures hints alone.
     Ablation,
+    /// Measures the starts of each program.
+    Starts,
     /// Does one process's share of the comparison, and tells it to the process that started it.
     Child,
     /// Prints how to use it.
@@ -92,6 +95,7 @@ impl Options {
                 "--run" => options.mode = Mode::Run,
                 "--listing" => options.mode = Mode::Listing,
                 "--ablation" => options.mode = Mode::Ablation,
+                "--starts" => options.mode = Mode::Starts,
                 "--child" => options.mode = Mode::Child,
                 "--interpret" => work.interprets = true,
                 "--cache" => options.cache = Some(std::path::absolute(value()?)?),

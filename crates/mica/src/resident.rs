@@ -158,6 +158,19 @@ impl Store for ResidentStore {
         }
     }
 
+    fn get_many(&self, keys: &[Key]) -> Vec<Result<Record, Miss>> {
+        if self.open_cache().is_ok() {
+            return keys.iter().map(|key| self.get(key)).collect();
+        }
+        let records = self.behind.get_many(keys);
+        for (key, record) in keys.iter().zip(&records) {
+            if let Ok(record) = record {
+                self.came_early(key, record.clone());
+            }
+        }
+        records
+    }
+
     fn put(&self, key: &Key, meta: &Meta, payload: &[u8]) -> Result<(), Refusal> {
         match self.open_cache() {
             Ok(cache) => cache.put(key, meta, payload),

@@ -10,8 +10,10 @@ use crate::resident::{Place, ResidentStore};
 use hapax::{CodeStore, DirectoryOptions, DirectoryStore, HintOptions, HintStore};
 use rustix::time::{ClockId, clock_gettime};
 use std::error::Error;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Hints of another version are not seen.
@@ -120,16 +122,16 @@ pub fn run(work: &Work, begun: Instant, tell: &mut dyn FnMut(&str)) -> Result<()
     if work.interprets {
         return interpret(work, begun, tell);
     }
-    let options = DirectoryOptions::new("mica").dir(&work.cache);
-    let hints = work.keeps_hints.then(|| HintStore::open(HintOptions::new(&options).version(HINTS_VERSION)));
-    let resident = work.keeps_code.then(|| {
-        let behind = Arc::new(DirectoryStore::open(&options));
-        Arc::new(ResidentStore::new(behind, work.place, work.budget_bytes))
+    // What earlier processes left is opened while the first program is read: neither needs the other.
+    let (mut first, (hints, resident)) = thread::scope(|scope| {
+        let opening = scope.spawn(|| open_kept(work));
+        let first = work.programs.first().map(|name| open(name));
+        (first, opening.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     let store = resident.as_ref().map(|resident| Arc::new(CodeStore::over(resident.clone())));
     let mut totals = Totals::default();
     for name in &work.programs {
-        let program = Arc::new(open(name)?);
+        let program = Arc::new(first.take().unwrap_or_else(|| open(name))?);
         let parts = Parts { store: store.clone(), hints: hints.clone(), launcher: None };
         let engine = Engine::new(program.clone(), parts)?;
         let hinted = engine.hinted(work.order);
@@ -186,6 +188,17 @@ pub fn run(work: &Work, begun: Instant, tell: &mut dyn FnMut(&str)) -> Result<()
     tell(&format!("count\tend wall\t{}", begun.elapsed().as_nanos()));
     tell(&format!("count\tend cpu\t{}", cpu_ns()));
     Ok(())
+}
+
+/// What earlier processes left in the cache.
+fn open_kept(work: &Work) -> (Option<HintStore>, Option<Arc<ResidentStore>>) {
+    let options = DirectoryOptions::new("mica").dir(&work.cache);
+    let hints = work.keeps_hints.then(|| HintStore::open(HintOptions::new(&options).version(HINTS_VERSION)));
+    let resident = work.keeps_code.then(|| {
+        let behind = Arc::new(DirectoryStore::open(&options));
+        Arc::new(ResidentStore::new(behind, work.place, work.budget_bytes))
+    });
+    (hints, resident)
 }
 
 /// Code and hints that are kept for the next process, in that directory or in the user's own.

@@ -132,6 +132,17 @@ fn a_damaged_cache_costs_time_and_nothing_else() {
 }
 
 #[test]
+fn the_starts_of_each_program_are_compared() {
+    let output = mica(&["--starts", "--rounds", "1", "--device", "host", "calculator", "digest"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let text = text(&output);
+    for program in ["calculator", "digest"] {
+        let row = text.lines().find(|line| line.starts_with(program)).unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(row.matches("x (").count(), 2, "{text}");
+    }
+}
+
+#[test]
 fn the_ablation_shows_hints_on_and_off() {
     let output = mica(&["--ablation", "--rounds", "1", "calculator"]);
     let text = text(&output);

@@ -49,6 +49,24 @@ impl Store for LayeredStore {
         Ok(found)
     }
 
+    fn get_many(&self, keys: &[Key]) -> Vec<Result<Record, Miss>> {
+        let mut found = self.top.get_many(keys);
+        for store in &self.below {
+            let missing: Vec<usize> = (0..keys.len()).filter(|at| found[*at].is_err()).collect();
+            if missing.is_empty() {
+                break;
+            }
+            let wanted: Vec<Key> = missing.iter().map(|at| keys[*at]).collect();
+            for (at, below) in missing.into_iter().zip(store.get_many(&wanted)) {
+                if below.is_ok() {
+                    self.hits_below.fetch_add(1, Ordering::Relaxed);
+                    found[at] = below;
+                }
+            }
+        }
+        found
+    }
+
     fn put(&self, key: &Key, meta: &Meta, payload: &[u8]) -> Result<(), Refusal> {
         self.top.put(key, meta, payload)
     }

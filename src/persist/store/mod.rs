@@ -41,6 +41,13 @@ pub trait Store: Send + Sync {
     /// The entry's bytes, or why there are none. Counts as a use for eviction.
     fn get(&self, key: &Key) -> Result<Record, Miss>;
 
+    /// As [`get`](Store::get) of each key, in their order: every promise holds for each by itself, and what is wrong with
+    /// one entry is a miss of that one alone. Where entries lie together they are read together, so it costs less; the
+    /// records may share memory then, which is freed with the last of them.
+    fn get_many(&self, keys: &[Key]) -> Vec<Result<Record, Miss>> {
+        keys.iter().map(|key| self.get(key)).collect()
+    }
+
     /// Stores an entry, evicting others if the budget asks for it.
     fn put(&self, key: &Key, meta: &Meta, payload: &[u8]) -> Result<(), Refusal>;
 
@@ -139,7 +146,8 @@ pub enum Compacted {
     Busy,
 }
 
-/// An entry that a [`Store`] returned: it derefs to the artifact's bytes. A clone shares them.
+/// An entry that a [`Store`] returned: it derefs to the artifact's bytes. A clone shares them; so do, in pieces of up to
+/// 64 KiB, records that one [`Store::get_many`] read together.
 #[derive(Clone)]
 pub struct Record {
     bytes: Arc<Vec<u8>>,
@@ -150,8 +158,13 @@ pub struct Record {
 impl Record {
     /// The payload is that part of `bytes`.
     pub(crate) fn new(bytes: Vec<u8>, payload: Range<usize>, meta: Meta) -> Record {
+        Record::part_of(&Arc::new(bytes), payload, meta)
+    }
+
+    /// As [`new`](Record::new), of bytes that other records are parts of, too.
+    pub(crate) fn part_of(bytes: &Arc<Vec<u8>>, payload: Range<usize>, meta: Meta) -> Record {
         debug_assert!(payload.end <= bytes.len());
-        Record { bytes: Arc::new(bytes), payload, meta }
+        Record { bytes: bytes.clone(), payload, meta }
     }
 
     /// An artifact that comes from elsewhere than a store, such as from the compiler just now.
@@ -165,7 +178,7 @@ impl Record {
         &self.meta
     }
 
-    /// The artifact's bytes as a vector; copies only if clones are left.
+    /// The artifact's bytes as a vector; copies only if clones are left, or records that were read with it.
     pub fn into_vec(self) -> Vec<u8> {
         match Arc::try_unwrap(self.bytes) {
             Ok(mut bytes) => {

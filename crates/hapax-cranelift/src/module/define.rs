@@ -5,7 +5,7 @@ use crate::artifact::{Named, Symbol, View};
 use crate::compile::{Compiled, Request};
 use crate::error::Error;
 use crate::imports;
-use crate::jit::{NotStored, meta};
+use crate::job::{NotStored, meta};
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::UserExternalName;
 use cranelift_control::ControlPlane;

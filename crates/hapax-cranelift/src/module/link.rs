@@ -30,7 +30,7 @@ impl JitModule {
             })?;
             batch.function(name.clone(), view, |symbol| self.resolve(symbol, &name))?;
         }
-        batch.link(&self.jit.0.space, &environment.common_entry)
+        batch.link(|sections| self.jit.0.space.take(sections), &environment.common_entry)
     }
 
     fn resolve(&self, symbol: &Symbol<'_>, function: &Arc<str>) -> Result<Target, Error> {

@@ -62,8 +62,7 @@ pub struct Engine {
 struct State {
     is_needed: AtomicBool,
     is_ready: AtomicBool,
-    bytes: OnceLock<Arc<[u8]>>,
-    hint_name: OnceLock<Fingerprint>,
+    ir: OnceLock<Fingerprint>,
     /// 0 if this process did not compile it.
     compile_ns: AtomicU64,
     code_bytes: AtomicU64,
@@ -181,8 +180,7 @@ impl Engine {
     pub fn hinted(&self, order: Order) -> Vec<usize> {
         let Some(hints) = &self.parts.hints else { return Vec::new() };
         let known = 0..self.functions.len();
-        let mut known: Vec<_> =
-            known.filter_map(|number| Some((number, hints.rank(self.hint_name(number))?))).collect();
+        let mut known: Vec<_> = known.filter_map(|number| Some((number, hints.rank(self.ir(number))?))).collect();
         match order {
             Order::HotFirst => known.sort_by(|(_, a), (_, b)| b.saving_ns_per_day.total_cmp(&a.saving_ns_per_day)),
             // A use is stamped later than each use before it, so stamps keep the order.
@@ -216,24 +214,19 @@ impl Engine {
     }
 
     fn unit(&self, number: usize) -> FunctionUnit {
-        FunctionUnit::new(&self.program, number, self.bytes(number).clone())
+        FunctionUnit::new(&self.program, number, *self.ir(number))
     }
 
-    fn bytes(&self, number: usize) -> &Arc<[u8]> {
-        self.functions[number].bytes.get_or_init(|| ir_bytes::bytes(&self.program.functions[number]).into())
-    }
-
-    /// What the hints call a function: the name of its representation, whatever the JIT makes of it.
-    fn hint_name(&self, number: usize) -> &Fingerprint {
-        let name = || Fingerprint::of("mica hint 1").part("ir", self.bytes(number)).finish();
-        self.functions[number].hint_name.get_or_init(name)
+    /// The name of a function's representation. Hints know it by that, whatever the JIT makes of it.
+    fn ir(&self, number: usize) -> &Fingerprint {
+        self.functions[number].ir.get_or_init(|| ir_bytes::name(&self.program.functions[number]))
     }
 
     /// Records what this process needed and compiled, in that order.
     pub fn record(&self) {
         let Some(hints) = &self.parts.hints else { return };
         for number in locked(&self.needed).iter() {
-            let (name, state) = (self.hint_name(*number), &self.functions[*number]);
+            let (name, state) = (self.ir(*number), &self.functions[*number]);
             match state.compile_ns.load(Ordering::Relaxed) {
                 0 => hints.record_hit(name),
                 ns => {

@@ -6,7 +6,6 @@
 
 use crate::back::machine::{Fault, offset};
 use crate::ir::{self, Binary, Callee, End, Instruction, Kind, Place, Register, Unary};
-use crate::ir_bytes;
 use crate::program::Program;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{F64, I8, I64, Type};
@@ -15,7 +14,7 @@ use cranelift_codegen::ir::{
     StackSlotKind, TrapCode, Value,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
-use hapax::FingerprintBuilder;
+use hapax::{Fingerprint, FingerprintBuilder};
 use hapax_cranelift::{Data, Error, LowerError, Lowering, Unit};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -24,13 +23,13 @@ use std::sync::Arc;
 pub struct FunctionUnit {
     program: Arc<Program>,
     number: usize,
-    bytes: Arc<[u8]>,
+    ir: Fingerprint,
 }
 
 impl FunctionUnit {
-    /// The unit of the function of that number, whose bytes these are.
-    pub fn new(program: &Arc<Program>, number: usize, bytes: Arc<[u8]>) -> FunctionUnit {
-        FunctionUnit { program: program.clone(), number, bytes }
+    /// The unit of the function of that number, whose representation has that name.
+    pub fn new(program: &Arc<Program>, number: usize, ir: Fingerprint) -> FunctionUnit {
+        FunctionUnit { program: program.clone(), number, ir }
     }
 
     fn function(&self) -> &ir::Function {
@@ -44,7 +43,7 @@ impl Unit for FunctionUnit {
     }
 
     fn key(&self, key: FingerprintBuilder) -> FingerprintBuilder {
-        key.part("format", ir_bytes::FORMAT).part("ir", &self.bytes)
+        key.part("ir", self.ir.as_bytes())
     }
 }
 

@@ -195,6 +195,16 @@ impl Store for DirectoryStore {
         }
     }
 
+    fn get_many(&self, keys: &[Key]) -> Vec<Result<Record, Miss>> {
+        match &self.0 {
+            Ok(core) => core.get_many(keys),
+            Err(off) => {
+                off.misses.fetch_add(keys.len() as u64, Ordering::Relaxed);
+                vec![Err(Miss::Off); keys.len()]
+            }
+        }
+    }
+
     fn put(&self, key: &Key, meta: &Meta, payload: &[u8]) -> Result<(), Refusal> {
         let core = self.core().inspect_err(|_| self.count_refusal())?;
         let put = core.write(key, meta, payload);
