@@ -77,11 +77,13 @@ fn a_process_that_only_hits_tells_others_what_it_uses() {
     for number in 1..4000 {
         writer.put(&key(number), &Meta::default(), &[1; 1000]).unwrap();
         if number % 5 == 0 {
-            assert!(reader.get(&key(0)).is_ok(), "evicted after {number} puts of another process, used every five");
+            assert!(reader.get(&key(0)).is_ok());
         }
     }
-    assert_eq!(reader.stats().misses, 0);
     assert!(writer.stats().evictions > 1000);
+    // What a process has open it finds even if it is gone, so another one is asked.
+    assert!(!writer.take_evicted().contains(&key(0)), "evicted, and used all the time by a process that hits");
+    assert!(writer.get(&key(0)).is_ok());
 }
 
 /// Somebody runs `hapax clear`, since the code is wrong. A process that only hits has the file open.

@@ -124,30 +124,30 @@ fn of_an_entry_in_two_segments_the_intact_place_is_found() {
 #[test]
 fn processes_that_open_while_another_evicts_see_what_a_later_one_sees() {
     let folder = tempfile::tempdir().unwrap();
-    let options = DirectoryOptions::new("test").dir(folder.path()).budget_bytes(1 << 20).look_every(Duration::ZERO);
+    let options = DirectoryOptions::new("test").dir(folder.path()).budget_bytes(2 << 20);
     let evicting = DirectoryStore::open_strict(&options).unwrap();
     let done = AtomicBool::new(false);
     let others: Vec<DirectoryStore> = std::thread::scope(|scope| {
         let opener = scope.spawn(|| {
             let mut others = Vec::new();
-            while !done.load(Ordering::Relaxed) && others.len() < 100 {
+            while !done.load(Ordering::Relaxed) && others.len() < 300 {
                 others.push(DirectoryStore::open_strict(&options).unwrap());
-                std::thread::sleep(Duration::from_millis(5));
+                std::thread::sleep(Duration::from_millis(3));
             }
             others
         });
-        for step in 0..3000u64 {
+        for step in 0..5000u64 {
             evicting.put(&key(step), &Meta::default(), &[step as u8; 2000]).unwrap();
             // Every fifth stays in use for a while, among others that do not.
             let random = step.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-            drop(evicting.get(&key((step - step.min(random % 700)) / 5 * 5)));
+            drop(evicting.get(&key((step - step.min(random % 1500)) / 5 * 5)));
         }
         done.store(true, Ordering::Relaxed);
         opener.join().unwrap()
     });
     assert!(evicting.stats().reinsertions > 100, "{:?}", evicting.stats());
     let fresh = DirectoryStore::open_strict(&options).unwrap();
-    let there: Vec<u64> = (0..3000).filter(|step| fresh.get(&key(*step)).is_ok()).collect();
+    let there: Vec<u64> = (0..5000).filter(|step| fresh.get(&key(*step)).is_ok()).collect();
     for (at, other) in others.iter().enumerate() {
         other.refresh().unwrap();
         other.validate();

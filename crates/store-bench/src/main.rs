@@ -1,5 +1,6 @@
 //! The same artifacts into each store and out again, in one run. See the README beside it.
 
+mod budget;
 mod engines;
 mod work;
 
@@ -64,6 +65,13 @@ fn main() {
         }
     }
     report(&figures);
+    budget::head();
+    let small: Vec<Artifact> = artifacts.iter().map(|artifact| artifact.cut_to(200)).collect();
+    for (name, artifacts) in [("as above", &artifacts), ("cut to 200 bytes", &small)] {
+        for lookups in [0, 3] {
+            budget::run(name, artifacts, lookups, &folder.path().join(format!("budget-{name}-{lookups}")));
+        }
+    }
 }
 
 fn usage() -> ! {

@@ -7,7 +7,7 @@ use crate::persist::store::directory::recency::USE_BYTES;
 use crate::persist::store::directory::segment::{HEADER_BYTES, ROW_BYTES, Row, aligned};
 use crate::persist::store::disk::DiskFile;
 use hashbrown::HashMap;
-use std::cmp::Ordering as CmpOrdering;
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -159,12 +159,13 @@ impl Index {
         self.next_use - 1
     }
 
-    /// An entry that was put by this process just now. Returns what it supersedes; if another process's put turned out to be
-    /// the later one meanwhile, that stays, as it does for everybody else.
+    /// An entry that was put by this process just now. Returns the place of the large file that is superseded, if one is: the
+    /// one before, or this one if another process's put turned out to be the later one meanwhile.
     pub(super) fn put(&mut self, key: Key, at: At, bytes: u32, order: u64) -> Option<Place> {
-        let known = self.place(&key);
-        self.found(key, Place { at, bytes, order, last_use: order });
-        known.filter(|known| self.place(&key).is_some_and(|now| now.rank() > known.rank()))
+        let (before, put) = (self.place(&key), Place { at, bytes, order, last_use: order });
+        self.found(key, put);
+        let now = self.place(&key)?;
+        before.into_iter().chain([put]).find(|old| old.at == At::Large && old.rank() < now.rank())
     }
 
     /// An entry that was found in the directory.
@@ -175,12 +176,12 @@ impl Index {
         place.last_use = if place.last_use > ORDER_AT_MOST { place.order } else { place.last_use };
         let Some(known) = self.place(&key) else { return self.place_at(key, place) };
         match place.rank().cmp(&known.rank()) {
-            CmpOrdering::Less => {}
-            CmpOrdering::Greater => {
+            Ordering::Less => {}
+            Ordering::Greater => {
                 self.twins.remove(&key);
                 self.place_at(key, Place { last_use: place.last_use.max(known.last_use), ..place });
             }
-            CmpOrdering::Equal => {
+            Ordering::Equal => {
                 // The one found last comes first: the other is about to go, more likely.
                 if known.at != place.at {
                     let twins = self.twins.entry(key).or_default();
@@ -329,8 +330,7 @@ impl Index {
             twins.retain(|twin| !is_gone(twin));
             !twins.is_empty()
         });
-        let without: Vec<Key> =
-            self.places.iter().filter(|(_, place)| is_gone(place)).map(|(key, _)| *key).collect();
+        let without: Vec<Key> = self.places.iter().filter(|(_, place)| is_gone(place)).map(|(key, _)| *key).collect();
         without.into_iter().filter(|key| self.forget(key)).collect()
     }
 
@@ -396,8 +396,7 @@ impl Index {
     pub(super) fn empty_segments(&self) -> Vec<u64> {
         let twins = self.twins.values().flatten();
         let used: HashSet<u64> = self.places.values().chain(twins).filter_map(Place::segment).collect();
-        let is_empty =
-            |(id, segment): &(&u64, &Segment)| !segment.ours && !segment.unreadable && !used.contains(*id);
+        let is_empty = |(id, segment): &(&u64, &Segment)| !segment.ours && !segment.unreadable && !used.contains(*id);
         self.segments.iter().filter(is_empty).map(|(id, _)| *id).collect()
     }
 

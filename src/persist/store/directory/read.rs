@@ -20,23 +20,22 @@ const HITS_PER_GLANCE: u64 = 16;
 impl Core {
     pub(super) fn get(&self, key: &Key) -> Result<Record, Miss> {
         let counters = &self.counters;
-        if counters.hits.load(Ordering::Relaxed) % HITS_PER_GLANCE == 0 {
-            // Others may have cleared the directory, and should learn what is used here.
-            self.tend_if_due();
-        }
         let found = match self.lookup(key) {
             // Perhaps another process has put it since.
             Err(Miss::Absent) if self.look_if_due(self.settings.look_every_ns) => self.lookup(key),
             found => found,
         };
-        match &found {
-            Ok(_) => &counters.hits,
-            Err(_) => &counters.misses,
-        }
-        .fetch_add(1, Ordering::Relaxed);
-        match &found {
-            Err(Miss::Damaged(_)) => drop(counters.damaged.fetch_add(1, Ordering::Relaxed)),
-            Err(Miss::Unreadable) => drop(counters.unreadable.fetch_add(1, Ordering::Relaxed)),
+        let Err(miss) = &found else {
+            if counters.hits.fetch_add(1, Ordering::Relaxed) % HITS_PER_GLANCE == 0 {
+                // Others may have cleared the directory, and should learn what is used here.
+                self.tend_if_due();
+            }
+            return found;
+        };
+        counters.misses.fetch_add(1, Ordering::Relaxed);
+        match miss {
+            Miss::Damaged(_) => drop(counters.damaged.fetch_add(1, Ordering::Relaxed)),
+            Miss::Unreadable => drop(counters.unreadable.fetch_add(1, Ordering::Relaxed)),
             _ => {}
         }
         found

@@ -107,9 +107,9 @@ impl Core {
     /// loses by its order.
     fn place(&self, key: &Key, at: At, bytes: u32, order: u64) {
         let mut index = self.index.lock();
-        if let Some(before) = index.put(*key, at, bytes, order).filter(|before| before.at == At::Large) {
-            index.other_bytes += large_file_bytes(before.bytes);
-            index.superseded.push(large_name(key, before));
+        if let Some(superseded) = index.put(*key, at, bytes, order) {
+            index.other_bytes += large_file_bytes(superseded.bytes);
+            index.superseded.push(large_name(key, superseded));
         }
     }
 
@@ -149,9 +149,16 @@ impl Core {
                 return Ok(());
             }
         }
-        self.open_another(writer, bytes)?;
-        self.make_room(writer, 0);
-        self.open_with_room(writer, bytes)
+        // What is written again may fill the new one, too. That is sealed then, for which there must be room again.
+        const TRIES: usize = 4;
+        for _ in 0..TRIES {
+            self.open_another(writer, bytes)?;
+            self.make_room(writer, 0);
+            if writer.open.as_ref().is_some_and(|open| open.fits(bytes, self.settings.segment_bytes)) {
+                return Ok(());
+            }
+        }
+        self.open_another(writer, bytes)
     }
 
     /// The open segment, or the next one if it has no room.
@@ -305,15 +312,18 @@ impl Core {
 
     /// The superseded files, once what stands in their place is listed as not synced: another process may have put it.
     pub(super) fn successors_unsynced(&self, writer: &mut Writer) -> Vec<Name> {
-        let index = self.index.lock();
-        for name in &index.superseded {
-            let Name::Large { key, .. } = name else { continue };
-            if let Some(place) = index.place(key) {
-                writer.unsynced.file(file_name(key, place).to_string());
-                writer.unsynced.names();
-            }
-        }
-        index.superseded.clone()
+        let mut index = self.index.lock();
+        let mut superseded = std::mem::take(&mut index.superseded);
+        superseded.retain(|name| {
+            let Name::Large { key, .. } = name else { return false };
+            // If that is damaged or evicted, the next look finds this one instead.
+            let Some(place) = index.place(key).filter(|place| large_name(key, *place) != *name) else { return false };
+            writer.unsynced.file(file_name(key, place).to_string());
+            writer.unsynced.names();
+            true
+        });
+        index.superseded.clone_from(&superseded);
+        superseded
     }
 
     pub(super) fn remove_superseded(&self, superseded: Vec<Name>) {
