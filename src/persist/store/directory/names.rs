@@ -30,6 +30,11 @@ pub(super) enum Name {
 }
 
 impl Name {
+    /// What the file of a large entry takes; 0 of others.
+    pub(super) fn large_file_bytes(&self) -> u64 {
+        if let Name::Large { bytes, .. } = self { u64::from(*bytes) } else { 0 }
+    }
+
     /// `None` for every name that no store writes.
     pub(super) fn parse(name: &str) -> Option<Name> {
         let parsed = match name.rsplit_once('.') {
@@ -55,11 +60,6 @@ impl Name {
         };
         // One spelling each, so that a name that is removed is the one that was read.
         (parsed.to_string() == name).then_some(parsed)
-    }
-
-    /// What the file of a large entry takes; 0 of others.
-    pub(super) fn large_file_bytes(&self) -> u64 {
-        if let Name::Large { bytes, .. } = self { u64::from(*bytes) } else { 0 }
     }
 }
 
