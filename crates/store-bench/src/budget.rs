@@ -6,19 +6,17 @@ use hapax::{DirectoryOptions, DirectoryStore, Fingerprint, Key, Kind, Meta, Stor
 use std::path::Path;
 use std::time::Instant;
 
-const BUDGET_BYTES: u64 = 64 << 20;
-
 /// Puts three budgets of entries and times those of the last two. Each put is followed by so many lookups of older entries, the
 /// lately put ones more often, so that segments hold what stays beside what goes.
-pub fn run(name: &str, artifacts: &[Artifact], lookups: usize, folder: &Path) {
+pub fn run(name: &str, artifacts: &[Artifact], budget_bytes: u64, lookups: usize, folder: &Path) {
     std::fs::create_dir(folder).expect("a new folder");
-    let options = DirectoryOptions::new("bench").dir(folder).budget_bytes(BUDGET_BYTES);
+    let options = DirectoryOptions::new("bench").dir(folder).budget_bytes(budget_bytes);
     let store = DirectoryStore::open_strict(&options).expect("it opens");
     let mut random = Random::new(5);
     let (mut keys, mut times) = (Vec::new(), Vec::new());
     let (mut put_bytes, mut timed_bytes, mut written_before, mut most) = (0, 0, 0, 0);
     for artifact in artifacts.iter().cycle() {
-        if put_bytes >= 3 * BUDGET_BYTES {
+        if put_bytes >= 3 * budget_bytes {
             break;
         }
         let key = Key::new(Kind::CODE, Fingerprint::from_bytes(random.key()));
@@ -27,7 +25,7 @@ pub fn run(name: &str, artifacts: &[Artifact], lookups: usize, folder: &Path) {
         let took = microseconds(begun);
         put_bytes += artifact.payload.len() as u64;
         keys.push(key);
-        if put_bytes < BUDGET_BYTES {
+        if put_bytes < budget_bytes {
             written_before = bytes_written();
         } else {
             times.push(took);
@@ -45,11 +43,12 @@ pub fn run(name: &str, artifacts: &[Artifact], lookups: usize, folder: &Path) {
     let stats = store.stats();
     let written = bytes_written().saturating_sub(written_before) as f64 / timed_bytes as f64;
     println!(
-        "| {name} | {lookups} | {:.2} | {:.2} | {:.0} | {written:.2} | {:.2} | {:.2} |",
+        "| {name} | {} MiB | {lookups} | {:.2} | {:.2} | {:.0} | {written:.2} | {:.2} | {:.2} |",
+        budget_bytes >> 20,
         percentile(&mut times, 0.5),
         percentile(&mut times, 0.99),
         percentile(&mut times, 1.0),
-        most as f64 / BUDGET_BYTES as f64,
+        most as f64 / budget_bytes as f64,
         stats.hit_rate(),
     );
     drop(store);
@@ -57,11 +56,11 @@ pub fn run(name: &str, artifacts: &[Artifact], lookups: usize, folder: &Path) {
 }
 
 pub fn head() {
-    println!("\nhapax at a budget of {} MiB:\n", BUDGET_BYTES >> 20);
+    println!("\nhapax at its budget:\n");
     println!(
-        "| payloads | lookups a put | put p50 µs | put p99 µs | put most µs | written / put bytes | most on disk / budget | hit rate |"
+        "| payloads | budget | lookups a put | put p50 µs | put p99 µs | put most µs | written / put bytes | most on disk / budget | hit rate |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
 }
 
 /// Handed to the system by this process so far.

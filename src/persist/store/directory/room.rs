@@ -24,6 +24,9 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// What is to stay.
+type Keep = hashbrown::HashSet<Key>;
+
 enum Victim {
     Large(Key, Place),
     Segment(u64),
@@ -86,8 +89,9 @@ impl Core {
         self.read_recency();
         // Four fifths suffice unless much is in files that cannot go now; the bound comes before what should stay.
         for fifths in (0..5).rev() {
-            let keep = self.entries_to_keep(target, fifths);
-            for candidate in self.candidates(&keep, &in_use) {
+            let by_use = self.index.lock().by_use();
+            let keep = self.entries_to_keep(&by_use, target, fifths);
+            for candidate in self.candidates(&by_use, &keep, &in_use) {
                 if self.sealed_bytes(&in_use) <= target {
                     return;
                 }
@@ -142,11 +146,8 @@ impl Core {
 
     /// The most recently used that fill so many fifths of what entries may take. Four are three quarters of the budget at
     /// least, as a segment is at most a 32nd of it.
-    fn entries_to_keep(&self, target: u64, fifths: u64) -> HashSet<Key> {
-        let index = self.index.lock();
-        let mut left = target.saturating_sub(index.other_bytes) / 5 * fifths;
-        let by_use = index.by_use();
-        drop(index);
+    fn entries_to_keep(&self, by_use: &[(Key, Place)], target: u64, fifths: u64) -> Keep {
+        let mut left = target.saturating_sub(self.index.lock().other_bytes) / 5 * fifths;
         let fits = |(key, place): &(Key, Place)| {
             left = left.checked_sub(place.cost_bytes())?;
             Some(*key)
@@ -155,11 +156,11 @@ impl Core {
     }
 
     /// Every file that may go, in the order in which it should.
-    fn candidates(&self, keep: &HashSet<Key>, in_use: &HashSet<u64>) -> Vec<Candidate> {
+    fn candidates(&self, by_use: &[(Key, Place)], keep: &Keep, in_use: &HashSet<u64>) -> Vec<Candidate> {
         let index = self.index.lock();
         let mut of_segments: HashMap<u64, (u64, u64)> = HashMap::new();
         let mut candidates = Vec::new();
-        for (key, place) in index.by_use() {
+        for &(key, place) in by_use {
             let kept = if keep.contains(&key) { place.file_bytes() } else { 0 };
             match place.at {
                 At::Segment { id, .. } => {
@@ -201,7 +202,7 @@ impl Core {
         &self,
         writer: &mut Writer,
         candidate: &Candidate,
-        keep: &HashSet<Key>,
+        keep: &Keep,
         in_use: &mut HashSet<u64>,
         write_again: bool,
     ) {
@@ -259,13 +260,7 @@ impl Core {
     }
 
     /// Copies what has to stay of a segment into the open one, unless it is in another one already.
-    fn write_again(
-        &self,
-        writer: &mut Writer,
-        id: u64,
-        file: &dyn DiskFile,
-        keep: &HashSet<Key>,
-    ) -> Result<(), Unsaved> {
+    fn write_again(&self, writer: &mut Writer, id: u64, file: &dyn DiskFile, keep: &Keep) -> Result<(), Unsaved> {
         let mut rows = self.index.lock().rows(id);
         rows.retain(|row| keep.contains(&row.key));
         if rows.is_empty() {
