@@ -67,6 +67,7 @@ fn small() -> DirectoryOptions {
 fn ten_in_five_segments(disk: &CrashDisk) -> [Key; 5] {
     let store = DirectoryStore::over_disk(Arc::new(disk.clone()), &small().budget_bytes(10_000));
     (0..10).for_each(|number| store.put(&key(number), &Meta::default(), &[1; 40]).unwrap());
+    store.sync().unwrap();
     assert_eq!(disk.list().unwrap().iter().filter(|name| name.ends_with(".seg")).count(), 5);
     [0, 2, 4, 6, 8].map(key)
 }

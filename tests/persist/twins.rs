@@ -2,7 +2,7 @@
 
 use crate::spy::Spy;
 use crate::{key, small, ten_in_five_segments};
-use hapax::{CrashDisk, DirectoryOptions, DirectoryStore, Disk, Meta, Store};
+use hapax::{CrashDisk, DirectoryOptions, DirectoryStore, Disk, Meta, PowerLoss, Store};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -118,6 +118,47 @@ fn of_an_entry_in_two_segments_the_intact_place_is_found() {
         assert!(in_use.iter().filter(survives_all).count() > 0, "no entry was in two of {} segments", segments.len());
     }
     assert!(!killed.lock().unwrap().is_empty());
+}
+
+/// A process ends at any byte of an eviction, so that copies may be there that nobody has synced. The next one evicts the originals.
+#[test]
+fn what_was_synced_survives_who_ends_in_an_eviction_then_another_eviction_then_the_loss_of_power() {
+    let evicting = |stop: u64| {
+        let disk = CrashDisk::new();
+        let in_use = ten_in_five_segments(&disk);
+        let mut evicted = Vec::new();
+        let first = over(&disk);
+        in_use.iter().for_each(|key| assert!(first.get(key).is_ok()));
+        let before = disk.steps();
+        disk.stop_after(stop);
+        let put = first.put(&key(20), &Meta::default(), &[2; 40]);
+        evicted.extend(first.take_evicted());
+        drop(first);
+        (disk, in_use, evicted, put.is_ok().then_some(before))
+    };
+    let (disk, _, _, before) = evicting(1 << 40);
+    let steps = disk.steps() - before.expect("it stops later");
+    let mut survived = 0;
+    for stop in (1..steps).step_by(3) {
+        let (disk, in_use, mut evicted, _) = evicting(stop);
+        disk.stop_after(1 << 40); // it goes on, for the next process
+        let second = over(&disk);
+        in_use.iter().for_each(|key| drop(second.get(key)));
+        for number in 30..34 {
+            second.put(&key(number), &Meta::default(), &[3; 40]).unwrap();
+            in_use.iter().for_each(|key| drop(second.get(key)));
+        }
+        evicted.extend(second.take_evicted());
+        for loss in [PowerLoss::KeepsSynced, PowerLoss::KeepsNames, PowerLoss::KeepsSome(stop)] {
+            let after = over(&disk.after_power_loss(loss));
+            for key in in_use.iter().filter(|key| !evicted.contains(key)) {
+                let found = after.get(key).or_else(|_| after.get(key));
+                assert!(found.is_ok(), "stopped after {stop} of {steps} steps, {loss:?}: {key:?} {found:?}");
+                survived += 1;
+            }
+        }
+    }
+    assert!(survived > 1000, "{survived} of {steps} steps");
 }
 
 /// On the file system, without hooks: processes open while another one evicts.
