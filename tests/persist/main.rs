@@ -6,11 +6,18 @@ mod damage;
 mod environment;
 mod faults;
 mod journal;
+mod lookup;
 mod many;
 mod processes;
+mod recency;
 mod restart;
+mod room;
+mod spy;
+mod twins;
 
-use hapax::{DirectoryOptions, DirectoryStore, Fingerprint, Key, Kind, Meta, Miss, Store};
+use hapax::{CrashDisk, DirectoryOptions, DirectoryStore, Disk, Fingerprint, Key, Kind, Meta, Miss, Store};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// An artifact's bytes follow from its number, so that wrong bytes are seen wherever they turn up.
 struct Artifact {
@@ -46,6 +53,24 @@ impl Artifact {
             Err(other) => panic!("{other}"),
         }
     }
+}
+
+fn key(number: u64) -> Key {
+    Artifact::new(number, 0).key
+}
+
+/// So small that a few puts evict, and a few hundred bytes are a large entry.
+fn small() -> DirectoryOptions {
+    DirectoryOptions::new("test").budget_bytes(3500).segment_bytes(600).look_every(Duration::ZERO)
+}
+
+/// Ten entries in five segments, more than [`small`] allows; one of each segment is in use, so that it has to be written again.
+fn ten_in_five_segments(disk: &CrashDisk) -> [Key; 5] {
+    let store = DirectoryStore::over_disk(Arc::new(disk.clone()), &small().budget_bytes(10_000));
+    (0..10).for_each(|number| store.put(&key(number), &Meta::default(), &[1; 40]).unwrap());
+    store.sync().unwrap();
+    assert_eq!(disk.list().unwrap().iter().filter(|name| name.ends_with(".seg")).count(), 5);
+    [0, 2, 4, 6, 8].map(key)
 }
 
 fn options(folder: &tempfile::TempDir) -> DirectoryOptions {

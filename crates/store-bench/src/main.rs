@@ -1,5 +1,6 @@
 //! The same artifacts into each store and out again, in one run. See the README beside it.
 
+mod budget;
 mod engines;
 mod work;
 
@@ -63,7 +64,23 @@ fn main() {
             ));
         }
     }
-    report(&figures);
+    if rounds > 0 {
+        report(&figures);
+    }
+    budget::head();
+    let small: Vec<Artifact> = artifacts.iter().map(|artifact| artifact.cut_to(200)).collect();
+    for (name, artifacts, budget_bytes) in [("as above", &artifacts, 64 << 20), ("cut to 200 bytes", &small, 16 << 20)]
+    {
+        for lookups in [0, 3] {
+            budget::run(
+                name,
+                artifacts,
+                budget_bytes,
+                lookups,
+                &folder.path().join(format!("budget-{name}-{lookups}")),
+            );
+        }
+    }
 }
 
 fn usage() -> ! {

@@ -5,6 +5,12 @@ pub struct Artifact {
     pub payload: Vec<u8>,
 }
 
+impl Artifact {
+    pub fn cut_to(&self, bytes: usize) -> Artifact {
+        Artifact { key: self.key, payload: self.payload[..bytes.min(self.payload.len())].to_vec() }
+    }
+}
+
 pub fn artifacts(count: usize, seed: u64) -> Vec<Artifact> {
     let mut random = Random::new(seed);
     let artifact = |_| {

@@ -32,8 +32,8 @@ use std::sync::Arc;
 /// - **Atomic.** A reader, in this process or another, sees an entry before a `put` or after it.
 /// - **The last put wins** within a process. Between processes either may: both wrote what the key determines.
 /// - **Acknowledged is kept.** Once `put` has returned `Ok`, the entry outlives the death of the process, if the
-///   implementation outlives processes at all, and after [`sync`](Store::sync) the loss of power. Only eviction,
-///   `clear` and damage to the bytes themselves end it.
+///   implementation outlives processes at all, and after a [`sync`](Store::sync) of this store the loss of power. Only
+///   eviction, `clear` and damage to the bytes themselves end it. An entry that is put again has to be synced again.
 /// - **Refused is absent.** A `put` that returns a [`Refusal`] has stored nothing, and what was stored under the key stays.
 /// - **Bounded.** The budget holds for all processes together, over restarts.
 /// - **Patient with nobody.** No call waits for another process.
@@ -54,7 +54,8 @@ pub trait Store: Send + Sync {
     /// What is stored, the least recently used first. Reads no payload.
     fn entries(&self) -> Vec<StoredEntry>;
 
-    /// Makes everything acknowledged before this call survive the loss of power.
+    /// Makes everything that this store acknowledged before this call survive the loss of power. What other processes put
+    /// is theirs to sync, also what they left behind; put it here to make sure of it.
     fn sync(&self) -> Result<(), Refusal>;
 
     /// Removes every entry, and nothing that hapax did not write.

@@ -16,6 +16,7 @@ mod recency;
 mod room;
 pub(crate) mod root;
 pub(crate) mod segment;
+mod unsynced;
 mod write;
 
 use crate::persist::envelope::{Key, Meta};
@@ -74,6 +75,10 @@ struct Core {
     looking: Mutex<()>,
     lately: Mutex<Lately>,
     looked_ns: AtomicU64,
+    tended_ns: AtomicU64,
+    /// When the list of uses was last written by this process, and what it took.
+    recency_ns: AtomicU64,
+    recency_bytes: AtomicU64,
     opened: Instant,
     counters: Counters,
     #[cfg(feature = "testing")]
@@ -84,7 +89,7 @@ struct Core {
 #[derive(Default)]
 struct Lately {
     segments: Vec<u64>,
-    large: Vec<(Key, u64)>,
+    large: Vec<Name>,
 }
 
 #[derive(Default)]
@@ -143,6 +148,9 @@ impl DirectoryStore {
             looking: Mutex::new(()),
             lately: Mutex::new(Lately::default()),
             looked_ns: AtomicU64::new(0),
+            tended_ns: AtomicU64::new(0),
+            recency_ns: AtomicU64::new(0),
+            recency_bytes: AtomicU64::new(0),
             opened: Instant::now(),
             counters: Counters::default(),
             #[cfg(feature = "testing")]
@@ -173,10 +181,13 @@ impl DirectoryStore {
         }
     }
 
-    /// Sees now what other processes have put. By itself the store looks when a lookup misses, at most every 100 ms.
+    /// Sees now what other processes have put, evicted and cleared, and lets them see what is used here. By itself the store
+    /// looks when a lookup misses, at most every 100 ms, and while all lookups hit every 10 s.
     pub fn refresh(&self) -> Result<(), Refusal> {
         let core = self.core()?;
-        core.look().map_err(|error| Refusal::from_io("list the directory", &error))
+        core.look().map_err(|error| Refusal::from_io("list the directory", &error))?;
+        core.write_recency();
+        Ok(())
     }
 
     fn core(&self) -> Result<&Core, Refusal> {
@@ -221,6 +232,7 @@ impl Store for DirectoryStore {
 
     fn sync(&self) -> Result<(), Refusal> {
         let core = self.core()?;
+        core.write_recency();
         core.sync_now(&mut core.writer.lock())
     }
 
@@ -278,7 +290,6 @@ impl Core {
             }
         }
         writer.unsynced.clear();
-        writer.names_unsynced = true;
         self.index.lock().clear();
         Ok(())
     }

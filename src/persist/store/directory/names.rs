@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 /// A name that this store may have written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Name {
     /// Records, one after the other.
     Segment(u64),
@@ -30,6 +30,11 @@ pub(super) enum Name {
 }
 
 impl Name {
+    /// What the file of a large entry takes; 0 of others.
+    pub(super) fn large_file_bytes(&self) -> u64 {
+        if let Name::Large { bytes, .. } = self { u64::from(*bytes) } else { 0 }
+    }
+
     /// `None` for every name that no store writes.
     pub(super) fn parse(name: &str) -> Option<Name> {
         let parsed = match name.rsplit_once('.') {

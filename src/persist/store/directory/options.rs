@@ -62,7 +62,7 @@ impl DirectoryOptions {
     }
 
     /// At most so many bytes on disk, for all processes together, and beyond them one open segment for each live process: a
-    /// 32nd of the budget, at most 16 MiB.
+    /// 32nd of the budget, at most 16 MiB. An entry takes about 200 bytes beside its payload and its label.
     pub fn budget_bytes(self, budget_bytes: u64) -> DirectoryOptions {
         DirectoryOptions { budget_bytes, ..self }
     }
@@ -83,7 +83,8 @@ impl DirectoryOptions {
         DirectoryOptions { allow_network, ..self }
     }
 
-    /// How often, at most, a miss looks for what other processes have put.
+    /// How often, at most, a miss looks for what other processes have put: every 100 ms unless told otherwise. A hit looks,
+    /// and writes down what is used here, a hundredth as often.
     pub fn look_every(self, look_every: Duration) -> DirectoryOptions {
         DirectoryOptions { look_every, ..self }
     }

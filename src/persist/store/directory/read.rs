@@ -4,6 +4,7 @@
 use crate::persist::envelope::{self, Damage, Key};
 use crate::persist::store::directory::Core;
 use crate::persist::store::directory::index::{At, Place, large_file_bytes, large_name};
+use crate::persist::store::directory::look::LOOK_NOW;
 use crate::persist::store::directory::names::Name;
 use crate::persist::store::directory::segment::{self, FileType, HEADER_BYTES};
 use crate::persist::store::disk::{DiskFile, read_all};
@@ -12,6 +13,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// A lookup that finds the place of its entry changed this often gives up.
+const TRIES: usize = 4;
+/// A hit asks for the time only every so often: that costs as much as a hundredth of it.
+const HITS_PER_GLANCE: u64 = 16;
 /// What is read together is no more than this: a record that is kept keeps all of it.
 const TOGETHER_BYTES: u64 = 64 << 10;
 /// To read this much that nobody asked for costs less than another call.
@@ -35,12 +40,9 @@ impl Wanted {
 
 impl Core {
     pub(super) fn get(&self, key: &Key) -> Result<Record, Miss> {
-        let found = self.find(key).map_or(Err(Miss::Absent), |(place, file)| self.read(key, place, file));
-        let found = match found {
-            // Perhaps another process has put it since, or moved it.
-            Err(Miss::Absent) if self.look_if_due() => {
-                self.find(key).map_or(Err(Miss::Absent), |(place, file)| self.read(key, place, file))
-            }
+        let found = match self.lookup(key) {
+            // Perhaps another process has put it since.
+            Err(Miss::Absent) if self.look_if_due(self.settings.look_every_ns) => self.lookup(key),
             found => found,
         };
         self.count(&found);
@@ -50,11 +52,18 @@ impl Core {
     pub(super) fn get_many(&self, keys: &[Key]) -> Vec<Result<Record, Miss>> {
         let mut found = self.find_many(keys);
         let is_absent = |found: &Result<Record, Miss>| matches!(found, Err(Miss::Absent));
-        if found.iter().any(is_absent) && self.look_if_due() {
-            let absent: Vec<usize> = (0..keys.len()).filter(|at| is_absent(&found[*at])).collect();
-            let again: Vec<Key> = absent.iter().map(|at| keys[*at]).collect();
-            for (at, again) in absent.into_iter().zip(self.find_many(&again)) {
-                found[at] = again;
+        for (key, found) in keys.iter().zip(&mut found) {
+            // As a lookup of one does: where it is now, if that has changed.
+            if let Err(Miss::Absent | Miss::Damaged(_)) = found {
+                let again = self.lookup(key);
+                if !is_absent(&again) {
+                    *found = again;
+                }
+            }
+        }
+        if found.iter().any(is_absent) && self.look_if_due(self.settings.look_every_ns) {
+            for (key, found) in keys.iter().zip(&mut found).filter(|(_, found)| is_absent(found)) {
+                *found = self.lookup(key);
             }
         }
         found.iter().for_each(|found| self.count(found));
@@ -63,14 +72,17 @@ impl Core {
 
     fn count(&self, found: &Result<Record, Miss>) {
         let counters = &self.counters;
-        match found {
-            Ok(_) => &counters.hits,
-            Err(_) => &counters.misses,
-        }
-        .fetch_add(1, Ordering::Relaxed);
-        match found {
-            Err(Miss::Damaged(_)) => drop(counters.damaged.fetch_add(1, Ordering::Relaxed)),
-            Err(Miss::Unreadable) => drop(counters.unreadable.fetch_add(1, Ordering::Relaxed)),
+        let Err(miss) = found else {
+            if counters.hits.fetch_add(1, Ordering::Relaxed) % HITS_PER_GLANCE == 0 {
+                // Others may have cleared the directory, and should learn what is used here.
+                self.tend_if_due();
+            }
+            return;
+        };
+        counters.misses.fetch_add(1, Ordering::Relaxed);
+        match miss {
+            Miss::Damaged(_) => drop(counters.damaged.fetch_add(1, Ordering::Relaxed)),
+            Miss::Unreadable => drop(counters.unreadable.fetch_add(1, Ordering::Relaxed)),
             _ => {}
         }
     }
@@ -112,7 +124,7 @@ impl Core {
 
     /// Reads records of one segment that lie together.
     fn read_together(&self, keys: &[Key], wanted: &[Wanted], found: &mut [Result<Record, Miss>]) {
-        let file = self.index.lock().segment(wanted[0].segment).and_then(|segment| segment.file.clone());
+        let file = self.index.lock().file(wanted[0].segment);
         let start = wanted[0].offset;
         let end = wanted.iter().map(Wanted::end).max().unwrap_or(start);
         let read = match wanted.len() {
@@ -140,11 +152,25 @@ impl Core {
         }
     }
 
+    /// Reads an entry where it is, and where it is then if that has changed: another thread may have written it again and
+    /// removed the old segment, and another process may have left it in two.
+    fn lookup(&self, key: &Key) -> Result<Record, Miss> {
+        let mut missed = Miss::Absent;
+        for _ in 0..TRIES {
+            let Some((place, file)) = self.find(key) else { return Err(missed) };
+            match self.read(key, place, file) {
+                Err(miss @ (Miss::Absent | Miss::Damaged(_))) => missed = miss,
+                found => return found,
+            }
+        }
+        Err(missed)
+    }
+
     fn find(&self, key: &Key) -> Option<(Place, Option<Arc<dyn DiskFile>>)> {
         let mut index = self.index.lock();
         let place = index.touch(key)?;
         let file = match place.at {
-            At::Segment { id, .. } => index.segment(id).and_then(|segment| segment.file.clone()),
+            At::Segment { id, .. } => index.file(id),
             At::Large => None,
         };
         Some((place, file))
@@ -160,7 +186,8 @@ impl Core {
         let (bytes, skip) = match read {
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Evicted by another process, or cleared.
+                // Evicted by another process, or cleared. That one may have written it again, so the next miss looks.
+                self.looked_ns.store(LOOK_NOW, Ordering::Relaxed);
                 self.index.lock().forget_at(key, place);
                 return Err(Miss::Absent);
             }
@@ -184,9 +211,7 @@ impl Core {
             Some(file) => file,
             None => {
                 let file = self.disk.open(&Name::Segment(id).to_string())?;
-                if let Some(segment) = self.index.lock().segment_mut(id) {
-                    segment.file = Some(file.clone());
-                }
+                self.index.lock().keep_file(id, file.clone());
                 file
             }
         };
@@ -196,7 +221,7 @@ impl Core {
     }
 
     fn read_large(&self, key: &Key, place: Place) -> io::Result<Vec<u8>> {
-        let file = self.disk.open(&large_name(key, place))?;
+        let file = self.disk.open(&large_name(key, place).to_string())?;
         read_all(&*file, large_file_bytes(place.bytes))
     }
 
@@ -204,7 +229,7 @@ impl Core {
     fn forget_damaged(&self, key: &Key, place: Place, damage: Damage) -> Miss {
         self.index.lock().forget_at(key, place);
         if place.at == At::Large && !self.settings.read_only && !matches!(damage, Damage::OtherVersion(_)) {
-            let _ = self.disk.remove(&large_name(key, place));
+            let _ = self.disk.remove(&large_name(key, place).to_string());
         }
         Miss::Damaged(damage)
     }

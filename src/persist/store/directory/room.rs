@@ -1,8 +1,10 @@
 //! Staying under the budget: which entries stay, which files go, and what is written again so that it stays. Works from
 //! what the directory holds now, so the bound spans processes and restarts.
 //!
-//! An entry goes only if entries used more recently fill three quarters of the budget. Files go whole: large entries
-//! that need not stay, then segments, those first in which the least has to stay; that is written again before its segment goes.
+//! An entry goes only if it and those used more recently take more than three quarters of the budget, with what lists them. Files
+//! go whole: large entries that need not stay, then segments, those first in which the least has to stay; that is written again
+//! before its segment goes. As what has to stay is four fifths of what may be there, a fifth of it goes on average, and
+//! a segment that frees less than an eighth of itself is left alone.
 //!
 //! One process at a time writes again, the one that holds the lock file. Another that needs room meanwhile does not wait: it
 //! drops the segments in which the least has to stay as they are.
@@ -10,14 +12,20 @@
 use crate::persist::envelope::{self, Key};
 use crate::persist::store::directory::Core;
 use crate::persist::store::directory::index::{At, Place, large_file_bytes, large_name};
+use crate::persist::store::directory::look::Contents;
 use crate::persist::store::directory::names::Name;
 use crate::persist::store::directory::segment;
-use crate::persist::store::directory::write::{Writer, absent_is_fine};
+use crate::persist::store::directory::write::{Writer, absent_is_fine, file_name};
 use crate::persist::store::disk::DiskFile;
 use crate::persist::store::{Collected, Refusal};
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// What is to stay.
+type Keep = hashbrown::HashSet<Key>;
 
 enum Victim {
     Large(Key, Place),
@@ -28,6 +36,29 @@ struct Candidate {
     victim: Victim,
     file_bytes: u64,
     bytes_to_keep: u64,
+    /// The last use of any of its entries.
+    used: u64,
+    unreadable: bool,
+}
+
+impl Candidate {
+    /// Writing again what stays of a segment that is nearly full of it costs more than it gains.
+    fn frees_enough(&self) -> bool {
+        self.unreadable || self.bytes_to_keep <= self.file_bytes / 8 * 7
+    }
+
+    /// In parts of a million.
+    fn share_to_keep(&self) -> u64 {
+        (self.bytes_to_keep << 20) / self.file_bytes.max(1)
+    }
+}
+
+/// Why what has to stay of a segment could not be saved.
+enum Unsaved {
+    /// It could not be written again: the disk is full, or fails.
+    Unwritten,
+    /// The copies could not be synced.
+    Unsynced,
 }
 
 impl Core {
@@ -38,35 +69,51 @@ impl Core {
         // What cannot be listed is decided on from what is known.
         let _ = self.look();
         let target = self.settings.budget_bytes.saturating_sub(2 * self.settings.segment_bytes + reserved_bytes);
-        if self.index.lock().resident_bytes() <= target {
-            return;
+        if self.index.lock().resident_bytes() > target {
+            self.evict_down_to(writer, target);
         }
-        self.remove_superseded(writer);
-        let in_use = self.segments_of_others();
+        self.write_recency_if_worth(&mut writer.since_recency);
+    }
+
+    fn evict_down_to(&self, writer: &mut Writer, target: u64) {
+        let lock = self.hold_lock();
+        if lock.is_some() {
+            self.remove_left_behind(writer);
+        }
+        self.remove_superseded_now(writer);
+        let mut in_use = self.segments_of_others();
         if self.sealed_bytes(&in_use) <= target {
             return;
         }
-        let lock = self.hold_lock().filter(|_| writer.sync_failed.is_none());
-        let keep = self.entries_to_keep(reserved_bytes);
-        for candidate in self.candidates(&keep, &in_use) {
-            if self.sealed_bytes(&in_use) <= target {
-                break;
+        // What others use has to stay, too.
+        self.read_recency();
+        // Four fifths suffice unless much is in files that cannot go now; the bound comes before what should stay.
+        for fifths in (0..5).rev() {
+            let by_use = self.index.lock().by_use();
+            let keep = self.entries_to_keep(&by_use, target, fifths);
+            for candidate in self.candidates(&by_use, &keep, &in_use) {
+                if self.sealed_bytes(&in_use) <= target {
+                    return;
+                }
+                let write_again = lock.is_some() && !writer.unsynced.has_failed();
+                if write_again && !candidate.frees_enough() {
+                    continue;
+                }
+                self.evict(writer, &candidate, &keep, &mut in_use, write_again);
             }
-            self.evict(writer, candidate, &keep, lock.is_some());
         }
     }
 
-    fn remove_superseded(&self, writer: &mut Writer) {
-        let superseded = std::mem::take(&mut self.index.lock().superseded);
-        for name in superseded {
-            if let Name::Large { bytes, .. } = name {
-                if self.disk.remove(&name.to_string()).or_else(absent_is_fine).is_ok() {
-                    let mut index = self.index.lock();
-                    index.other_bytes = index.other_bytes.saturating_sub(u64::from(bytes));
-                    writer.names_unsynced = true;
-                }
-            }
+    /// As room is needed, whether or not what is in their place can be synced.
+    fn remove_superseded_now(&self, writer: &mut Writer) -> u64 {
+        let superseded = self.successors_unsynced(writer);
+        if superseded.is_empty() {
+            return 0;
         }
+        let files = superseded.len() as u64;
+        let _ = self.sync_now(writer);
+        self.remove_superseded(superseded);
+        files
     }
 
     /// Held by one process at a time while it writes entries again, or folds; never waited for.
@@ -78,15 +125,16 @@ impl Core {
         }
     }
 
-    /// Segments that other live processes append to.
+    /// Segments that other live processes append to. Those that are sealed are not asked for, since to ask is to hold them
+    /// for a moment; of those that somebody goes on with it turns out when they are to go.
     fn segments_of_others(&self) -> HashSet<u64> {
-        let sealed: Vec<u64> = {
+        let unsealed: Vec<u64> = {
             let index = self.index.lock();
-            let ours = |id: &u64| index.segment(*id).is_some_and(|segment| segment.ours);
-            index.segment_ids().into_iter().filter(|id| !ours(id)).collect()
+            let unsealed = |id: &u64| index.segment(*id).is_some_and(|found| !found.ours && !found.has_sidecar);
+            index.segment_ids().into_iter().filter(unsealed).collect()
         };
         let held = |id: &u64| matches!(self.disk.open_held(&Name::Segment(*id).to_string()), Ok(None));
-        sealed.into_iter().filter(held).collect()
+        unsealed.into_iter().filter(held).collect()
     }
 
     fn sealed_bytes(&self, in_use: &HashSet<u64>) -> u64 {
@@ -96,54 +144,72 @@ impl Core {
         index.resident_bytes() - open_bytes
     }
 
-    /// The most recently used that fill three quarters of what the budget leaves.
-    fn entries_to_keep(&self, reserved_bytes: u64) -> HashSet<Key> {
-        let mut left = (self.settings.budget_bytes / 4 * 3).saturating_sub(reserved_bytes);
-        let by_use = self.index.lock().by_use();
+    /// The most recently used that fill so many fifths of what entries may take. Four are three quarters of the budget at
+    /// least, as a segment is at most a 32nd of it.
+    fn entries_to_keep(&self, by_use: &[(Key, Place)], target: u64, fifths: u64) -> Keep {
+        let mut left = target.saturating_sub(self.index.lock().other_bytes) / 5 * fifths;
         let fits = |(key, place): &(Key, Place)| {
-            left = left.checked_sub(u64::from(place.bytes))?;
+            left = left.checked_sub(place.cost_bytes())?;
             Some(*key)
         };
-        by_use.iter().rev().map_while(fits).collect()
+        by_use.iter().rev().filter_map(fits).collect()
     }
 
     /// Every file that may go, in the order in which it should.
-    fn candidates(&self, keep: &HashSet<Key>, in_use: &HashSet<u64>) -> Vec<Candidate> {
+    fn candidates(&self, by_use: &[(Key, Place)], keep: &Keep, in_use: &HashSet<u64>) -> Vec<Candidate> {
         let index = self.index.lock();
-        let mut bytes_to_keep: HashMap<u64, u64> = HashMap::new();
+        let mut of_segments: HashMap<u64, (u64, u64)> = HashMap::new();
         let mut candidates = Vec::new();
-        for (key, place) in index.by_use() {
-            let kept = if keep.contains(&key) { u64::from(place.bytes) } else { 0 };
+        for &(key, place) in by_use {
+            let kept = if keep.contains(&key) { place.file_bytes() } else { 0 };
             match place.at {
-                At::Segment { id, .. } => *bytes_to_keep.entry(id).or_default() += kept,
+                At::Segment { id, .. } => {
+                    let (bytes_to_keep, used) = of_segments.entry(id).or_default();
+                    *bytes_to_keep += kept;
+                    *used = place.last_use;
+                }
                 At::Large => candidates.push(Candidate {
                     victim: Victim::Large(key, place),
                     file_bytes: large_file_bytes(place.bytes),
                     bytes_to_keep: kept,
+                    used: place.last_use,
+                    unreadable: false,
                 }),
             }
         }
         for id in index.segment_ids() {
             let segment = index.segment(id).expect("it is listed");
             if !segment.ours && !in_use.contains(&id) {
-                let bytes_to_keep = bytes_to_keep.get(&id).copied().unwrap_or(0);
+                let (bytes_to_keep, used) = of_segments.get(&id).copied().unwrap_or_default();
                 candidates.push(Candidate {
                     victim: Victim::Segment(id),
                     file_bytes: segment.file_bytes,
                     bytes_to_keep,
+                    used,
+                    unreadable: segment.unreadable,
                 });
             }
         }
-        // By the share that has to stay. The sort is stable: large entries stay in the order of use.
-        let share = |candidate: &Candidate| (candidate.bytes_to_keep << 20) / candidate.file_bytes.max(1);
-        candidates.sort_by_key(share);
+        // First what only seems to take room; then by the share that has to stay, and by use where that is equal.
+        candidates.sort_by_key(|candidate| {
+            let is_segment = matches!(candidate.victim, Victim::Segment(_));
+            (Reverse(candidate.unreadable), candidate.share_to_keep(), is_segment, candidate.used)
+        });
         candidates
     }
 
-    fn evict(&self, writer: &mut Writer, candidate: Candidate, keep: &HashSet<Key>, write_again: bool) {
+    fn evict(
+        &self,
+        writer: &mut Writer,
+        candidate: &Candidate,
+        keep: &Keep,
+        in_use: &mut HashSet<u64>,
+        write_again: bool,
+    ) {
         match candidate.victim {
             Victim::Large(key, place) => {
-                if self.disk.remove(&large_name(&key, place)).or_else(absent_is_fine).is_ok() {
+                let removed = self.disk.remove(&large_name(&key, place).to_string()).or_else(absent_is_fine);
+                if removed.is_ok() {
                     self.index.lock().forget_at(&key, place);
                     self.count_evicted(&[key]);
                 }
@@ -152,43 +218,61 @@ impl Core {
                 let name = Name::Segment(id).to_string();
                 let held = match self.disk.open_held(&name) {
                     Ok(Some(held)) => held,
-                    // Somebody has adopted it.
-                    Ok(None) => return,
-                    // Gone already, or a file that cannot be opened and counts for nothing.
-                    Err(_) => return self.index.lock().drop_segment(id),
+                    // Somebody goes on with it, or evicts it.
+                    Ok(None) => {
+                        in_use.insert(id);
+                        return;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        self.index.lock().drop_segment(id);
+                        return;
+                    }
+                    Err(_) => return self.count_as_nothing(id),
                 };
-                if self.catch_up(id, &held) {
+                match self.catch_up(id, &*held) {
+                    Contents::Known => {}
                     // It was still being written when it was looked at. It is decided on the next time.
-                    return;
+                    Contents::Grown => return,
+                    Contents::Unreadable => return self.count_as_nothing(id),
                 }
-                if write_again && candidate.bytes_to_keep > 0 {
-                    // On a full or failing disk what cannot be written again is evicted like the rest.
-                    let _ = self.write_again(writer, id, &*held, keep);
+                // On a full or failing disk what cannot be written again is evicted like the rest. What was written and
+                // cannot be synced is in both segments until it can be.
+                if write_again && matches!(self.write_again(writer, id, &*held, keep), Err(Unsaved::Unsynced)) {
+                    return;
                 }
                 if self.disk.remove(&name).is_err() {
                     return;
                 }
                 let _ = self.disk.remove(&Name::Sidecar(id).to_string());
-                let mut index = self.index.lock();
-                let lost: Vec<Key> = index.rows(id).iter().map(|row| row.key).collect();
-                index.drop_segment(id);
-                drop(index);
+                let lost = self.index.lock().drop_segment(id);
                 self.count_evicted(&lost);
             }
         }
-        writer.names_unsynced = true;
+        writer.unsynced.names();
     }
 
-    /// Copies what has to stay of a segment into the open one.
-    fn write_again(
-        &self,
-        writer: &mut Writer,
-        id: u64,
-        file: &dyn DiskFile,
-        keep: &HashSet<Key>,
-    ) -> Result<(), Refusal> {
-        let rows = self.index.lock().rows(id);
-        for row in rows.iter().filter(|row| keep.contains(&row.key)) {
+    /// A segment that cannot be read is not removed, as its entries may be well. Until it is looked at again, nothing else
+    /// goes in its stead either.
+    fn count_as_nothing(&self, id: u64) {
+        if let Some(segment) = self.index.lock().segment_mut(id) {
+            segment.file_bytes = 0;
+        }
+    }
+
+    /// Copies what has to stay of a segment into the open one, unless it is in another one already.
+    fn write_again(&self, writer: &mut Writer, id: u64, file: &dyn DiskFile, keep: &Keep) -> Result<(), Unsaved> {
+        let mut rows = self.index.lock().rows(id);
+        rows.retain(|row| keep.contains(&row.key));
+        if rows.is_empty() {
+            return Ok(());
+        }
+        for row in rows {
+            let elsewhere = self.index.lock().elsewhere(&row.key, id);
+            if let Some(place) = elsewhere.filter(|place| self.is_intact(&row.key, *place)) {
+                // Whoever wrote it again may have ended before it synced that.
+                writer.unsynced.file(file_name(&row.key, place).to_string());
+                continue;
+            }
             let mut record = Vec::with_capacity(segment::aligned(row.bytes as usize));
             let read = file.read_at(u64::from(row.offset), row.bytes as usize, &mut record);
             if read.is_err() || envelope::decode_expecting(&record, &row.key).is_err() {
@@ -197,17 +281,25 @@ impl Core {
                 continue;
             }
             record.resize(segment::aligned(record.len()), 0);
-            self.open_with_room(writer, record.len() as u64)?;
-            let at = self.append(writer, &record)?;
+            self.open_with_room(writer, record.len() as u64).map_err(|_| Unsaved::Unwritten)?;
+            let at = self.append(writer, &record).map_err(|_| Unsaved::Unwritten)?;
             let mut index = self.index.lock();
-            let before = At::Segment { id, offset: row.offset };
-            if let Some(place) = index.place(&row.key).filter(|place| place.at == before) {
-                index.moved(row.key, at, place);
+            if index.place(&row.key).is_some_and(|place| place.order == row.order) {
+                index.moved(row.key, at, row.bytes);
                 self.counters.reinsertions.fetch_add(1, Ordering::Relaxed);
             }
         }
         // The copy must be as safe as the original before that goes.
-        self.sync_now(writer)
+        writer.unsynced.names();
+        self.sync_now(writer).map_err(|_| Unsaved::Unsynced)
+    }
+
+    fn is_intact(&self, key: &Key, place: Place) -> bool {
+        let At::Segment { offset, .. } = place.at else { return false };
+        let mut record = Vec::new();
+        let read = self.disk.open(&file_name(key, place).to_string());
+        read.and_then(|file| file.read_at(u64::from(offset), place.bytes as usize, &mut record)).is_ok()
+            && envelope::decode_expecting(&record, key).is_ok()
     }
 
     fn count_evicted(&self, keys: &[Key]) {
@@ -216,38 +308,50 @@ impl Core {
         self.evicted.lock().extend(keys);
     }
 
+    /// Removes what nobody holds and nothing refers to: temporary files and sidecars of killed processes, and segments
+    /// without entries. Returns how many files.
+    fn remove_left_behind(&self, writer: &mut Writer) -> u64 {
+        let (left_behind, empty) = {
+            let mut index = self.index.lock();
+            (std::mem::take(&mut index.left_behind), index.empty_segments())
+        };
+        // Whoever is writing it holds it.
+        let hold = |name: &str| self.disk.open_held(name).ok().flatten();
+        let mut files = 0;
+        for (name, bytes) in left_behind {
+            // A segment that was made and sealed during the listing may be missing from that.
+            if matches!(name, Name::Sidecar(id) if self.disk.bytes(&Name::Segment(id).to_string()).is_ok()) {
+                continue;
+            }
+            let name = name.to_string();
+            if hold(&name).is_some() && self.disk.remove(&name).is_ok() {
+                let mut index = self.index.lock();
+                index.other_bytes = index.other_bytes.saturating_sub(bytes);
+                files += 1;
+            }
+        }
+        for id in empty {
+            let name = Name::Segment(id).to_string();
+            let Some(held) = hold(&name) else { continue };
+            if self.catch_up(id, &*held) == Contents::Known && self.disk.remove(&name).is_ok() {
+                files += 1 + u64::from(self.disk.remove(&Name::Sidecar(id).to_string()).is_ok());
+                self.index.lock().drop_segment(id);
+            }
+        }
+        if files > 0 {
+            writer.unsynced.names();
+        }
+        files
+    }
+
     /// Removes what nothing refers to, then sees to the budget.
     pub(super) fn collect(&self, writer: &mut Writer) -> Result<Collected, Refusal> {
         let refused = |error| Refusal::from_io("list the directory", &error);
         self.look().map_err(refused)?;
         let before = self.index.lock().resident_bytes();
-        let names = self.disk.list().map_err(refused)?;
-        let parsed: Vec<Name> = names.iter().filter_map(|name| Name::parse(name)).collect();
-        let mut files = 0;
-        for name in &parsed {
-            let left_behind = match *name {
-                Name::Temporary(..) => true,
-                Name::Sidecar(id) => !parsed.contains(&Name::Segment(id)),
-                // Nothing in it is an entry any more, or ever was.
-                Name::Segment(id) => {
-                    let index = self.index.lock();
-                    index.segment(id).is_some_and(|segment| !segment.ours) && index.rows(id).is_empty()
-                }
-                _ => false,
-            };
-            // Whoever is writing it holds it.
-            let text = name.to_string();
-            if left_behind && matches!(self.disk.open_held(&text), Ok(Some(_))) && self.disk.remove(&text).is_ok() {
-                files += 1;
-                if let Name::Segment(id) = *name {
-                    files += u64::from(self.disk.remove(&Name::Sidecar(id).to_string()).is_ok());
-                    self.index.lock().drop_segment(id);
-                }
-            }
-        }
+        let files = self.remove_left_behind(writer) + self.remove_superseded_now(writer);
         self.make_room(writer, 0);
         self.look().map_err(refused)?;
-        writer.names_unsynced |= files > 0;
         let after = self.index.lock().resident_bytes();
         Ok(Collected { files, bytes: before.saturating_sub(after) })
     }

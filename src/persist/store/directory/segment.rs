@@ -15,12 +15,13 @@
 
 use crate::persist::envelope::{self, Damage, FORMAT_VERSION, Key, Kind, Meta};
 use crate::persist::fingerprint::Fingerprint;
+use std::sync::LazyLock;
 
 /// What every file begins with.
 pub(super) const HEADER_BYTES: usize = 16;
 const MAGIC: [u8; 4] = *b"HPXF";
 const ALIGN: usize = 16;
-const ROW_BYTES: usize = 64;
+pub(super) const ROW_BYTES: usize = 64;
 const INDEX: Kind = Kind::internal(0xfff1);
 
 /// What a file is, besides what its name says.
@@ -112,6 +113,12 @@ pub(super) fn encode_sidecar(number: u64, covered_bytes: u64, rows: &[Row]) -> V
     payload.extend(covered_bytes.to_le_bytes());
     encode_rows(rows, &mut payload);
     whole_file(FileType::Sidecar, number, &sidecar_key(number), &payload)
+}
+
+/// How long a sidecar of so many rows is.
+pub(super) fn sidecar_bytes(rows: usize) -> u64 {
+    static WITHOUT_ROWS: LazyLock<usize> = LazyLock::new(|| encode_sidecar(0, 0, &[]).len());
+    (*WITHOUT_ROWS + rows * ROW_BYTES) as u64
 }
 
 /// How much of its segment a sidecar covers, and the rows of it that lie inside.

@@ -4,11 +4,11 @@
 use crate::persist::envelope::{self, Key, Meta};
 use crate::persist::store::Refusal;
 use crate::persist::store::directory::Core;
-use crate::persist::store::directory::index::{At, Segment, large_name};
+use crate::persist::store::directory::index::{At, Place, Segment, large_file_bytes, large_name};
 use crate::persist::store::directory::names::{Name, fresh_id};
 use crate::persist::store::directory::segment::{self, FileType, HEADER_BYTES};
+use crate::persist::store::directory::unsynced::Unsynced;
 use crate::persist::store::disk::DiskFile;
-use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
@@ -16,11 +16,9 @@ use std::sync::Arc;
 /// the order in which they are acknowledged, since whoever scans it stops at the first hole.
 pub(super) struct Writer {
     pub(super) open: Option<Open>,
-    /// Files with bytes that `sync` has yet to see to, by name: handles would pile up where nobody ever syncs.
-    pub(super) unsynced: HashSet<String>,
-    pub(super) names_unsynced: bool,
-    /// Pages whose write-back failed count as clean afterwards, so a later sync that succeeds proves nothing.
-    pub(super) sync_failed: Option<Refusal>,
+    pub(super) unsynced: Unsynced,
+    /// Bytes since the list of uses was written.
+    pub(super) since_recency: u64,
     process: u32,
 }
 
@@ -30,18 +28,21 @@ pub(super) struct Open {
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) end: u64,
     /// Its name is in `unsynced`.
-    pub(super) listed: bool,
+    listed: bool,
+    /// Records in it, each of which takes a row of its sidecar.
+    rows: usize,
+}
+
+impl Open {
+    /// Whether a record fits, with what lists it: a segment and its sidecar together stay within a segment's length.
+    fn fits(&self, record_bytes: u64, segment_bytes: u64) -> bool {
+        self.end + record_bytes + segment::sidecar_bytes(self.rows + 1) <= segment_bytes
+    }
 }
 
 impl Writer {
     pub(super) fn new() -> Writer {
-        Writer {
-            open: None,
-            unsynced: HashSet::new(),
-            names_unsynced: false,
-            sync_failed: None,
-            process: std::process::id(),
-        }
+        Writer { open: None, unsynced: Unsynced::default(), since_recency: 0, process: std::process::id() }
     }
 }
 
@@ -74,7 +75,7 @@ impl Core {
         record.resize(segment::aligned(record.len()), 0);
         self.make_ready(writer, record.len() as u64)?;
         let at = self.append(writer, &record)?;
-        self.place(writer, key, at, bytes, order);
+        self.place(key, at, bytes, order);
         if self.settings.sync_each_put { self.sync_now(writer) } else { Ok(()) }
     }
 
@@ -83,9 +84,9 @@ impl Core {
         bytes.extend(record);
         let name = Name::Large { key: *key, order, bytes: bytes.len() as u32 };
         // The reservation comes first: two processes that make room at once each see the other's.
-        let reservation = fresh_id();
+        let created = self.create_temporary(bytes.len() as u32);
+        let (reservation, file) = created.map_err(|error| Refusal::from_io("create an entry", &error))?;
         let reserved = Name::Temporary(reservation, bytes.len() as u32).to_string();
-        let file = self.disk.create(&reserved).map_err(|error| Refusal::from_io("create an entry", &error))?;
         self.index.lock().reservation = Some(reservation);
         self.make_room(writer, bytes.len() as u64);
         let written = file.write_at(0, &bytes).and_then(|()| self.disk.rename(&reserved, &name.to_string()));
@@ -94,19 +95,21 @@ impl Core {
             let _ = self.disk.remove(&reserved);
             return Err(Refusal::from_io("write an entry", &error));
         }
-        self.lately.lock().large.push((*key, order));
-        writer.unsynced.insert(name.to_string());
-        writer.names_unsynced = true;
-        self.place(writer, key, At::Large, record.len() as u32, order);
+        self.lately.lock().large.push(name);
+        writer.unsynced.file(name.to_string());
+        writer.unsynced.names();
+        writer.since_recency += bytes.len() as u64;
+        self.place(key, At::Large, record.len() as u32, order);
         if self.settings.sync_each_put { self.sync_now(writer) } else { Ok(()) }
     }
 
-    /// An entry has been written. A large file that it supersedes goes; one that stays, or comes back, loses by its order.
-    fn place(&self, writer: &mut Writer, key: &Key, at: At, bytes: u32, order: u64) {
-        let before = self.index.lock().put(*key, at, bytes, order);
-        if let Some(before) = before.filter(|before| before.at == At::Large) {
-            let _ = self.disk.remove(&large_name(key, before));
-            writer.names_unsynced = true;
+    /// An entry has been written. A large file that it supersedes stays until this one is synced, or room is needed; it
+    /// loses by its order.
+    fn place(&self, key: &Key, at: At, bytes: u32, order: u64) {
+        let mut index = self.index.lock();
+        if let Some(superseded) = index.put(*key, at, bytes, order) {
+            index.other_bytes += large_file_bytes(superseded.bytes);
+            index.superseded.push(large_name(key, superseded));
         }
     }
 
@@ -120,12 +123,15 @@ impl Core {
             return Err(Refusal::from_io("write an entry", &error));
         }
         open.end += record.len() as u64;
+        open.rows += 1;
         let end = open.end;
+        writer.since_recency += record.len() as u64;
         if !std::mem::replace(&mut open.listed, true) {
-            writer.unsynced.insert(Name::Segment(id).to_string());
+            writer.unsynced.file(Name::Segment(id).to_string());
         }
         if let Some(segment) = self.index.lock().segment_mut(id) {
             segment.known_to = end;
+            segment.read_to = end;
             segment.file_bytes = end;
         }
         Ok(At::Segment { id, offset: offset as u32 })
@@ -139,19 +145,26 @@ impl Core {
                 let id = open.id;
                 writer.open = None;
                 self.index.lock().drop_segment(id);
-            } else if open.end + bytes <= self.settings.segment_bytes {
+            } else if open.fits(bytes, self.settings.segment_bytes) {
                 return Ok(());
             }
         }
-        self.open_another(writer, bytes)?;
-        self.make_room(writer, 0);
-        self.open_with_room(writer, bytes)
+        // What is written again may fill the new one, too. That is sealed then, for which there must be room again.
+        const TRIES: usize = 4;
+        for _ in 0..TRIES {
+            self.open_another(writer, bytes)?;
+            self.make_room(writer, 0);
+            if writer.open.as_ref().is_some_and(|open| open.fits(bytes, self.settings.segment_bytes)) {
+                return Ok(());
+            }
+        }
+        self.open_another(writer, bytes)
     }
 
     /// The open segment, or the next one if it has no room.
     pub(super) fn open_with_room(&self, writer: &mut Writer, bytes: u64) -> Result<(), Refusal> {
         match &writer.open {
-            Some(open) if open.end + bytes <= self.settings.segment_bytes => Ok(()),
+            Some(open) if open.fits(bytes, self.settings.segment_bytes) => Ok(()),
             _ => self.open_another(writer, bytes),
         }
     }
@@ -168,36 +181,28 @@ impl Core {
         let begun = file.write_at(0, &segment::header(FileType::Segment, id)).and_then(|()| self.disk.open(&name));
         let reader = begun.inspect_err(|_| drop(self.disk.remove(&name))).map_err(refused)?;
         self.lately.lock().segments.push(id);
-        let segment = Segment { file: Some(reader), known_to: end, file_bytes: end, ours: true };
-        self.index.lock().add_segment(id, segment);
-        writer.names_unsynced = true;
-        writer.open = Some(Open { id, file, end, listed: false });
+        let mut index = self.index.lock();
+        index.add_segment(id, Segment::ours(end));
+        index.keep_file(id, reader);
+        drop(index);
+        writer.unsynced.names();
+        writer.open = Some(Open { id, file, end, listed: false, rows: 0 });
         Ok(())
-    }
-
-    fn create_segment(&self) -> io::Result<(u64, Arc<dyn DiskFile>)> {
-        loop {
-            let id = fresh_id();
-            match self.disk.create(&Name::Segment(id).to_string()) {
-                Ok(file) if file.is_named()? => return Ok((id, file)),
-                // Somebody who collects held it, or removed it, before we could hold it.
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
     }
 
     /// Goes on with a segment that an ended process left half empty. Without this, each short-lived process would leave a file.
     fn adopt(&self, writer: &mut Writer, bytes: u64) -> bool {
         const TRIES: usize = 4;
-        let room = |known_to: u64| {
-            known_to < self.settings.segment_bytes / 2 && known_to + bytes <= self.settings.segment_bytes
+        // With what lists it, as far as that is listed already.
+        let room = |found: &Segment| {
+            let rows = segment::sidecar_bytes(1) + (found.file_bytes - found.known_to.min(found.file_bytes));
+            found.known_to < self.settings.segment_bytes / 2
+                && found.known_to + bytes + rows <= self.settings.segment_bytes
         };
         let candidates: Vec<(u64, u64)> = {
             let index = self.index.lock();
             let fitting = |id: u64| {
-                index.segment(id).filter(|found| !found.ours && room(found.known_to)).map(|found| (id, found.known_to))
+                index.segment(id).filter(|found| !found.ours && room(found)).map(|found| (id, found.known_to))
             };
             index
                 .segment_ids()
@@ -222,7 +227,7 @@ impl Core {
                 continue;
             }
             segment.ours = true;
-            writer.open = Some(Open { id, file, end, listed: false });
+            writer.open = Some(Open { id, file, end, listed: false, rows: index.rows(id).len() });
             return true;
         }
         false
@@ -239,10 +244,11 @@ impl Core {
             Ok(()) => sidecar.len() as u64,
             Err(_) => 0,
         };
-        writer.names_unsynced = true;
+        writer.unsynced.names();
         self.leave(writer);
         if let Some(segment) = self.index.lock().segment_mut(id) {
             segment.file_bytes = end + sidecar_bytes;
+            segment.has_sidecar |= sidecar_bytes > 0;
         }
     }
 
@@ -265,40 +271,80 @@ impl Core {
 
     /// Writes a whole file beside, then gives it its name.
     pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let temporary = Name::Temporary(fresh_id(), bytes.len() as u32).to_string();
-        let file = self.disk.create(&temporary)?;
+        let (id, file) = self.create_temporary(bytes.len() as u32)?;
+        let temporary = Name::Temporary(id, bytes.len() as u32).to_string();
         let replaced = file.write_at(0, bytes).and_then(|()| self.disk.rename(&temporary, name));
         replaced.inspect_err(|_| drop(self.disk.remove(&temporary)))
     }
 
-    pub(super) fn sync_now(&self, writer: &mut Writer) -> Result<(), Refusal> {
-        if let Some(refusal) = &writer.sync_failed {
-            return Err(refusal.clone());
-        }
-        let synced = self.sync_files(writer);
-        synced.map_err(|error| {
-            let refusal = Refusal::from_io("sync", &error);
-            writer.sync_failed = Some(refusal.clone());
-            refusal
-        })
+    fn create_segment(&self) -> io::Result<(u64, Arc<dyn DiskFile>)> {
+        self.create_held(Name::Segment)
     }
 
-    fn sync_files(&self, writer: &mut Writer) -> io::Result<()> {
+    fn create_temporary(&self, bytes: u32) -> io::Result<(u64, Arc<dyn DiskFile>)> {
+        self.create_held(|id| Name::Temporary(id, bytes))
+    }
+
+    /// Makes a file of a new number, and holds it.
+    fn create_held(&self, name: impl Fn(u64) -> Name) -> io::Result<(u64, Arc<dyn DiskFile>)> {
+        loop {
+            let id = fresh_id();
+            match self.disk.create(&name(id).to_string()) {
+                Ok(file) if file.is_named()? => return Ok((id, file)),
+                // Somebody who collects held it, or removed it, before we could hold it.
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Makes everything that this process wrote survive the loss of power. What that supersedes goes then, and not before.
+    pub(super) fn sync_now(&self, writer: &mut Writer) -> Result<(), Refusal> {
+        let superseded = self.successors_unsynced(writer);
         if let Some(open) = &mut writer.open {
             open.listed = false;
         }
-        for name in writer.unsynced.drain() {
-            match self.disk.open(&name) {
-                Ok(file) => file.sync()?,
-                // Evicted meanwhile, or cleared.
-                Err(error) => absent_is_fine(error)?,
+        writer.unsynced.sync(&*self.disk)?;
+        self.remove_superseded(superseded);
+        Ok(())
+    }
+
+    /// The superseded files, once what stands in their place is listed as not synced: another process may have put it.
+    pub(super) fn successors_unsynced(&self, writer: &mut Writer) -> Vec<Name> {
+        let mut index = self.index.lock();
+        let mut superseded = std::mem::take(&mut index.superseded);
+        superseded.retain(|name| {
+            let Name::Large { key, .. } = name else { return false };
+            // If that is damaged or evicted, the next look finds this one instead.
+            let Some(place) = index.place(key).filter(|place| large_name(key, *place) != *name) else { return false };
+            writer.unsynced.file(file_name(key, place).to_string());
+            writer.unsynced.names();
+            true
+        });
+        index.superseded.clone_from(&superseded);
+        superseded
+    }
+
+    pub(super) fn remove_superseded(&self, superseded: Vec<Name>) {
+        for name in superseded {
+            if self.disk.remove(&name.to_string()).or_else(absent_is_fine).is_ok() {
+                let mut index = self.index.lock();
+                let before = index.superseded.len();
+                index.superseded.retain(|other| *other != name);
+                if index.superseded.len() < before {
+                    index.other_bytes = index.other_bytes.saturating_sub(name.large_file_bytes());
+                }
             }
         }
-        if writer.names_unsynced {
-            self.disk.sync()?;
-            writer.names_unsynced = false;
-        }
-        Ok(())
+    }
+}
+
+/// The file that an entry is in.
+pub(super) fn file_name(key: &Key, place: Place) -> Name {
+    match place.at {
+        At::Segment { id, .. } => Name::Segment(id),
+        At::Large => large_name(key, place),
     }
 }
 
