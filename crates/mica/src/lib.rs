@@ -5,6 +5,7 @@
 
 pub mod ablation;
 pub mod back;
+pub mod depth;
 pub mod front;
 pub mod ir;
 mod ir_bytes;

@@ -1,5 +1,6 @@
 //! A program: a file with all that it imports, checked and built. Knows no back end.
 
+use crate::depth::Depth;
 use crate::front::ast::Module;
 use crate::front::source::{Position, Problem};
 use crate::front::{self, Compiled};
@@ -17,6 +18,7 @@ pub struct Program {
     by_name: HashMap<String, usize>,
     origins: Vec<(usize, u32)>,
     files: Vec<(String, String)>,
+    depth: Depth,
 }
 
 impl Program {
@@ -70,7 +72,13 @@ impl Program {
     fn new(compiled: Vec<Compiled>, files: Vec<(String, String)>) -> Program {
         let by_name = compiled.iter().enumerate().map(|(at, one)| (one.function.name.clone(), at)).collect();
         let origins = compiled.iter().map(|one| (one.file, one.line)).collect();
-        Program { functions: compiled.into_iter().map(|one| one.function).collect(), by_name, origins, files }
+        let functions: Vec<Function> = compiled.into_iter().map(|one| one.function).collect();
+        Program { depth: Depth::of(&functions), functions, by_name, origins, files }
+    }
+
+    /// How deep its calls may go.
+    pub fn depth(&self) -> &Depth {
+        &self.depth
     }
 
     /// The function of that name.

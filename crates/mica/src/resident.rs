@@ -4,8 +4,8 @@
 //! by compile time and bytes what goes.
 
 use hapax::{
-    CacheOptions, CacheStats, Collected, DeviceRef, Heap, HeapOptions, HostDevice, Key, Lookup, Meta, Miss, Policy,
-    Record, Refusal, Store, StoreStats, StoredEntry, Stream, VramCache,
+    CacheOptions, CacheStats, Collected, DeviceRef, Fingerprint, Heap, HeapOptions, HostDevice, Key, Lookup, Meta,
+    Miss, Policy, Record, Refusal, Store, StoreStats, StoredEntry, Stream, VramCache,
 };
 use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock};
 use std::thread;
@@ -139,7 +139,9 @@ impl DeviceCache {
         }
     }
 
+    /// In place of what is resident: who puts has compiled it anew.
     fn put(&self, key: &Key, meta: &Meta, payload: &[u8]) {
+        drop(self.cache.retire(key));
         if let Ok(Lookup::Miss(vacancy)) = self.cache.lookup(key, &self.stream) {
             drop(vacancy.cost_ns(meta.compile_ns).fill_from(&pack(meta, payload)));
         }
@@ -204,18 +206,32 @@ impl Store for ResidentStore {
     }
 }
 
-/// Compile time, time of writing, label, and the artifact.
+/// A digest of all that follows: compile time, time of writing, label, and the artifact. It becomes machine code, so it is checked
+/// wherever it has been.
 fn pack(meta: &Meta, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(20 + meta.label.len() + payload.len());
+    let mut bytes = Vec::with_capacity(DIGEST_BYTES + 20 + meta.label.len() + payload.len());
+    bytes.resize(DIGEST_BYTES, 0);
     bytes.extend_from_slice(&meta.compile_ns.to_le_bytes());
     bytes.extend_from_slice(&meta.written_unix_s.to_le_bytes());
     bytes.extend_from_slice(&(meta.label.len() as u32).to_le_bytes());
     bytes.extend_from_slice(meta.label.as_bytes());
     bytes.extend_from_slice(payload);
+    let digest = digest(&bytes[DIGEST_BYTES..]);
+    bytes[..DIGEST_BYTES].copy_from_slice(&digest);
     bytes
 }
 
+const DIGEST_BYTES: usize = 32;
+
+fn digest(bytes: &[u8]) -> [u8; DIGEST_BYTES] {
+    *Fingerprint::of("mica resident").part("bytes", bytes).finish().as_bytes()
+}
+
 fn unpack(mut bytes: Vec<u8>) -> Option<Record> {
+    let mut bytes = match bytes.split_off(bytes.len().min(DIGEST_BYTES)) {
+        rest if bytes == digest(&rest) => rest,
+        _ => return None,
+    };
     let compile_ns = u64::from_le_bytes(*bytes.first_chunk()?);
     let written_unix_s = u64::from_le_bytes(*bytes.get(8..)?.first_chunk()?);
     let label_bytes = u32::from_le_bytes(*bytes.get(16..)?.first_chunk()?) as usize;

@@ -5,7 +5,7 @@
 
 use crate::back::host;
 use crate::back::lower::{FunctionUnit, lower, lowered_here};
-use crate::back::machine::{Failure, Machine, STACK_BYTES};
+use crate::back::machine::{Failure, Machine};
 use crate::ir::Function;
 use crate::ir_bytes;
 use crate::program::Program;
@@ -75,7 +75,9 @@ impl Engine {
     /// What the `Jit` says of this platform.
     pub fn new(program: Arc<Program>, parts: Parts) -> Result<Engine, Error> {
         let mut flags = settings::builder();
-        for (name, value) in [("opt_level", "speed"), ("enable_verifier", "false")] {
+        // A frame larger than the guard page of the stack must not step over it.
+        let probes = [("enable_probestack", "true"), ("probestack_strategy", "inline")];
+        for (name, value) in [("opt_level", "speed"), ("enable_verifier", "false")].into_iter().chain(probes) {
             flags.set(name, value).expect("Cranelift has this setting");
         }
         let native = cranelift_native::builder()
@@ -120,18 +122,21 @@ impl Engine {
         };
         let main = self.ensure("main").map_err(failed)?;
         machine.engine = self;
+        let depth = self.program.depth();
         machine.depth = 0;
+        machine.depth_limit = depth.calls;
         let machine = SendMut(machine);
         let run = || {
             // The whole wrapper moves here, and not the pointer alone.
             let SendMut(machine) = { machine };
             // SAFETY: `main` takes nothing of the program's own and returns an int; `main` keeps the code. What lowering makes
-            // of a checked program reads and writes inside the machine and its own data.
+            // of a checked program reads and writes inside the machine and its own data, and the stack has room for as many
+            // frames as it lets begin.
             let code = unsafe { main.as_fn::<extern "C-unwind" fn(*mut Machine) -> i64>() };
             catch_unwind(AssertUnwindSafe(|| code(machine)))
         };
         let outcome = thread::scope(|scope| {
-            let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, run);
+            let thread = thread::Builder::new().stack_size(depth.stack_bytes as usize).spawn_scoped(scope, run);
             thread.expect("the system gives a thread").join()
         });
         match outcome.unwrap_or_else(|panic| resume_unwind(panic)) {

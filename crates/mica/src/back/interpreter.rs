@@ -11,6 +11,7 @@ pub fn run(program: &Program, machine: &mut Machine, name: &str, arguments: &[u6
         function.callees.iter().map(|callee| number(&callee.name)).collect()
     });
     let function = program.number(name).expect("whoever calls it knows that it is there");
+    machine.depth_limit = program.depth().calls;
     let mut interpreter =
         Interpreter { program, machine, callees: callees.collect(), registers: Vec::new(), frames: Vec::new() };
     let begin = Place { line: 0, column: 1 };

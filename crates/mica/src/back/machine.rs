@@ -2,17 +2,13 @@
 //! so that both fail at the same point. Knows no code.
 
 use crate::back::engine::Engine;
+use crate::depth;
 use crate::ir::Place;
 use std::fmt;
 use std::io::Write as _;
 
 /// Words of memory; they are taken from the system as they are used.
 const WORDS: usize = 32 << 20;
-/// Calls inside each other.
-pub const DEPTH_AT_MOST: u64 = 10_000;
-/// Stack that compiled code needs for that many calls.
-pub const STACK_BYTES: usize = 64 << 20;
-
 /// The state of a running program. Compiled code reads and writes the first fields by their offsets.
 #[repr(C)]
 pub struct Machine {
@@ -111,7 +107,7 @@ impl Machine {
         // Zeroed pages of the system: what is not used takes nothing.
         let mut words = vec![0; WORDS];
         let base = words.as_mut_ptr();
-        let (limit, depth_limit) = (WORDS as u64, DEPTH_AT_MOST);
+        let (limit, depth_limit) = (WORDS as u64, depth::CALLS_AT_MOST);
         let engine = std::ptr::null();
         Box::new(Machine { base, used: 0, limit, depth: 0, depth_limit, engine, words, output: Vec::new(), echoes })
     }

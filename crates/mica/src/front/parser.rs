@@ -12,10 +12,12 @@ const KEYWORDS: &[&str] = &[
 ];
 /// Brackets and blocks inside each other; more would overflow the stack of a recursive descent.
 const DEPTH_AT_MOST: u32 = 200;
+/// Operations in one expression: each makes its tree deeper, and what walks it recurses.
+const OPERATIONS_AT_MOST: u32 = 500;
 
 /// The shape of a file.
 pub fn parse(text: &str) -> Checked<Module> {
-    let mut parser = Parser { tokens: tokens(text)?, next: 0, depth: 0 };
+    let mut parser = Parser { tokens: tokens(text)?, next: 0, depth: 0, expressions: 0, operations: 0 };
     let mut module = Module::default();
     loop {
         let at = parser.at();
@@ -45,6 +47,10 @@ struct Parser<'a> {
     tokens: Vec<(Token<'a>, Position)>,
     next: usize,
     depth: u32,
+    /// Expressions that have begun and not ended, one in the other.
+    expressions: u32,
+    /// Operations in the outermost of them so far.
+    operations: u32,
 }
 
 impl Parser<'_> {
@@ -263,7 +269,23 @@ impl Parser<'_> {
     }
 
     fn expression(&mut self) -> Checked<Expression> {
-        self.deeper(|parser| parser.operations(1))
+        if self.expressions == 0 {
+            self.operations = 0;
+        }
+        self.expressions += 1;
+        let read = self.deeper(|parser| parser.operations(1));
+        self.expressions -= 1;
+        read
+    }
+
+    fn count_operation(&mut self) -> Checked<()> {
+        self.operations += 1;
+        if self.operations > OPERATIONS_AT_MOST {
+            let problem =
+                format!("more than {OPERATIONS_AT_MOST} operations in one expression; give a part of it a name");
+            return complain(self.at(), problem);
+        }
+        Ok(())
     }
 
     /// Operations whose operators bind at least that strongly.
@@ -278,6 +300,7 @@ impl Parser<'_> {
             if *strength < least {
                 return Ok(left);
             }
+            self.count_operation()?;
             self.next += 1;
             let right = self.operations(strength + 1)?;
             left = Expression { kind: ExpressionKind::Binary(*operator, Box::new(left), Box::new(right)), at };
@@ -306,6 +329,7 @@ impl Parser<'_> {
             } else {
                 return Ok(of);
             };
+            self.count_operation()?;
             of = Expression { kind, at };
         }
     }
