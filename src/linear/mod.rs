@@ -70,8 +70,8 @@
 //! ```
 //! It needs panics that abort, since unwinding drops what it meets; a build without them is refused. The compiler names
 //! the type of the handle that is dropped, and often not the line: look for `?` and early returns while a handle is
-//! held, for results of by-value calls passed to `?`, and for a `match` whose last arm binds the whole result by one
-//! name, which the compiler does not know to be empty-handed. To hear of `mem::forget`, list it in clippy's
+//! held, for results of by-value calls passed to `?`, and for a `match` with an arm that leaves a result whole, by binding it to
+//! one name or by `Ok(_)`: the compiler does not know it to be empty-handed. To hear of `mem::forget`, list it in clippy's
 //! `disallowed-methods`. It is a check: the program that runs is built without it.
 //!
 //! # How it works
