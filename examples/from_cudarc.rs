@@ -1,7 +1,7 @@
 //! Memory that cudarc allocated becomes a handle: counted, cached, leased and freed like hapax's own.
 
 use hapax::cudarc::driver::CudaContext;
-use hapax::{CudaDevice, DeviceRef, Heap, HeapOptions, VramCache};
+use hapax::{CudaDevice, DeviceRef, Heap, HeapOptions, Returned, VramCache};
 
 pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = match CudaDevice::open(0) {
@@ -15,11 +15,14 @@ pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let slice = CudaContext::new(0)?.new_stream()?.clone_htod(&numbers)?; // may still be on its way
 
     let heap = Heap::new(&device, HeapOptions::new(1 << 20))?;
+    let cache: VramCache<&str, [u32]> = VramCache::new(&heap, 1 << 16)?;
     let handle = heap.adopt_cuda_slice(slice)?; // no copy, no wait
     println!("{} bytes adopted, {} in slabs", heap.ledger().adopted_bytes, heap.ledger().slab_bytes);
 
-    let cache: VramCache<&str, [u32]> = VramCache::new(&heap, 1 << 16)?;
-    cache.insert("numbers", handle)?.free_all()?;
+    match cache.insert("numbers", handle) {
+        Ok(evicted) => evicted.free_all()?,
+        Err(Returned { handle: (_, handle), error }) => handle.free().and(Err(*error))?, // refused: still ours
+    };
     let stream = heap.new_stream()?;
     let lease = cache.get("numbers", &stream)?.expect("inserted above");
     assert_eq!(lease.to_vec()?, numbers); // ordered behind cudarc's copy

@@ -1,35 +1,37 @@
 //! Adopted memory goes back to cudarc, behind all that hapax's streams do with it. A part of a slab cannot.
 
 use hapax::cudarc::driver::CudaContext;
-use hapax::{CudaDevice, DeviceRef, Heap, HeapOptions};
+use hapax::{CudaDevice, DeviceRef, Heap, HeapOptions, Returned};
 
 pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let device = match CudaDevice::open(0) {
-        Ok(card) => DeviceRef::new(card),
-        Err(absent) => {
-            println!("nothing to do: {absent}");
-            return Ok(());
-        }
+    let Ok(card) = CudaDevice::open(0).inspect_err(|absent| println!("nothing to do: {absent}")) else {
+        return Ok(());
     };
+    let device = DeviceRef::new(card);
     let theirs = CudaContext::new(0)?.new_stream()?;
     let heap = Heap::new(&device, HeapOptions::new(1 << 20))?;
     let handle = heap.adopt_cuda_slice(theirs.alloc_zeros::<f32>(1000)?)?;
 
-    let mut sum = 0.0;
     let mut contents = vec![1.0; 1000];
-    handle.download_to(&mut contents)?;
-    contents.iter().for_each(|number| sum += number);
-    println!("hapax reads a sum of {sum}");
+    let read = handle.download_to(&mut contents); // no `?` while a handle is held: it would be dropped
+    let slice = match handle.into_cuda_slice() {
+        Ok(slice) => slice, // no copy, no wait
+        Err(Returned { handle, error }) => handle.free().and(Err(*error))?,
+    };
+    read?;
+    println!("hapax reads a sum of {}", contents.iter().sum::<f32>());
 
-    let slice = handle.into_cuda_slice()?; // no copy, no wait
     theirs.memcpy_dtoh(&slice, &mut contents)?;
     theirs.synchronize()?; // cudarc does not wait for copies to a Vec
     println!("cudarc reads {} numbers again", contents.len());
 
-    let ours = heap.alloc_slice(4)?.upload_from(&[1.0f32; 4])?;
-    let refused = ours.into_cuda_slice().unwrap_err(); // its neighbours would be freed with it
-    println!("refused: {}", refused.error);
-    refused.handle.free()?;
+    match heap.alloc_slice(4)?.upload_from(&[1.0f32; 4]) {
+        Ok(ours) => match ours.into_cuda_slice() {
+            Ok(_slice) => unreachable!("its neighbours would be freed with it"),
+            Err(Returned { handle, error }) => handle.free().map(|_| println!("refused: {error}"))?,
+        },
+        Err(Returned { handle, error }) => handle.free().and(Err(*error))?,
+    }
     drop((slice, theirs));
     heap.close()?;
     device.close()?;

@@ -122,6 +122,40 @@ Proof.
   1, 2: apply STAYS; repeat (rewrite in_app_iff; simpl); rewrite filter_In; tauto.
 Qed.
 
+(** Theorem: nor does it lose its key. A leased resident stays resident, with its handle and its leases, whatever is called, but for
+    the two calls that are there to hide it: a retirement of its key, and a clearing of the whole cache. *)
+Theorem a_leased_resident_stays_resident p st o st' a e : lawful p -> step p st o = (st', a) ->
+  In e (order st) -> leased e = true -> (forall k, o = Retire k -> k <> key e) -> o <> Clear ->
+  exists e', In e' (order st') /\ same_holding e e' /\ leases e <= leases e' + ends_a_lease o (hid e).
+Proof.
+  intros L S I U NR NC.
+  assert (STAYS : In e (order st') -> exists e',
+    In e' (order st') /\ same_holding e e' /\ leases e <= leases e' + ends_a_lease o (hid e)).
+  { intros J. exists e. unfold same_holding. repeat split; auto; lia. }
+  destruct st as [ord ret rip vac bud mx clk]; simpl in *.
+  destruct o; open_step S; simpl in *; found; subst;
+  repeat match goal with H : room _ _ _ _ _ = inr _ |- _ =>
+    let E := fresh "E" in apply room_evicts in H as (? & ? & E) end;
+  repeat (rewrite ?in_app_iff in I; simpl in I);
+  try (apply STAYS; repeat (rewrite ?in_app_iff; simpl); repeat match goal with H : _ \/ _ |- _ => destruct H end; subst;
+       try congruence;
+       eauto 7 using in_used_old, in_admitted, evict_kept, in_or_app, in_cons, in_eq; fail).
+  1, 2: destruct I as [I|[<-|I]];
+    [apply STAYS|destruct (in_used_new p clk e0 (l ++ l0) L) as (e' & J & K & M)|apply STAYS];
+    rewrite ?in_app_iff; auto using in_used_old, in_or_app;
+    exists e'; repeat split; try apply K; auto; lia.
+  1, 2: destruct I as [I|[<-|I]];
+    [apply STAYS; repeat (rewrite in_app_iff; simpl); tauto| |
+     apply STAYS; repeat (rewrite in_app_iff; simpl); tauto].
+  1: exists (with_leases (N.succ (leases e0)) e0).
+  2: exists (with_leases (N.pred (leases e0)) e0).
+  1, 2: (split; [repeat (rewrite in_app_iff; simpl); tauto|]; repeat split; simpl; unfold has_hid in F; rewrite ?F; lia).
+  all: try (apply STAYS; apply filter_In; tauto).
+  all: try (elim NC; reflexivity).
+  all: try (destruct I as [I|[<-|I]]; [apply STAYS; apply in_or_app; auto| |apply STAYS; apply in_or_app; auto];
+    exfalso; apply N.eqb_eq in F; apply (NR k eq_refl); auto).
+Qed.
+
 (** Theorem: a lookup keeps the membership: the same handles are resident, retired and ripe as before. *)
 Theorem lookups_keep_membership p st k st' a o : lawful p -> o = Get k \/ o = Lookup k -> step p st o = (st', a) ->
   Permutation (map hid (order st)) (map hid (order st')) /\ retired st' = retired st /\ ripe st' = ripe st /\

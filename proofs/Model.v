@@ -5,7 +5,7 @@
     queue, passed and aside (see [Passing.v]) are ways to find the same victims faster.
 
     Numbers are unbounded here. The Rust computes with [u64]; its sums cannot overflow while the budget is at most the limit
-    of a heap, and CAMP's priorities are rebased ([Camp.v]). *)
+    of a heap, and CAMP's priorities are brought down before theirs do ([Rebase.v]). *)
 
 Require Export Lists.
 

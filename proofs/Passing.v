@@ -103,8 +103,8 @@ Inductive walk : N -> N -> list entry -> list entry -> list entry -> list entry 
       wanting b n -> (forall a t, A = a :: t -> less q a) -> leased q = false ->
       walk (b - size q) (n - 1) A Q V A' Q' P -> walk b n A (q :: Q) (q :: V) A' Q' P.
 
-(** Lemma: it always comes to an end, as long as ranks can be compared. *)
-Lemma the_walk_ends : forall A Q b n, (forall a q, In a A -> In q Q -> less a q \/ less q a) ->
+(** Theorem: it always comes to an end, as long as ranks can be compared. *)
+Theorem the_walk_ends : forall A Q b n, (forall a q, In a A -> In q Q -> less a q \/ less q a) ->
   exists V A' Q' P, walk b n A Q V A' Q' P.
 Proof.
   intros A Q. remember (length A + length Q)%nat as m eqn:M. revert A Q M.
@@ -352,7 +352,7 @@ End Passing.
 
     An age is the number of a use. It is no field of the model's entries: there the place in the list says it. *)
 
-Require Camp.
+Require Lru Camp Linear.
 
 Section Ranks.
 Variable age : N -> N.    (* of the handle *)
@@ -380,3 +380,68 @@ Theorem under_lru_the_walk_is_the_models_eviction b n A Q V A' Q' P P0 l :
   exists kept, evict b n l = (kept, V) /\ shows lru_less (Parts Q' (P0 ++ P) A') kept.
 Proof. apply the_walk_is_the_models_eviction; unfold lru_less; intros; lia. Qed.
 End Ranks.
+
+(** ** And so have all their orders
+
+    [shows] asks that the order be sorted by the ranks. Whatever LRU or CAMP did before, there are ages by which it is: the places in the
+    list. No two entries have one, because each handle is in the cache once. *)
+
+Lemma sorted_implies (R R' : entry -> entry -> Prop) l :
+  (forall a b, In a l -> In b l -> R a b -> R' a b) -> StronglySorted R l -> StronglySorted R' l.
+Proof.
+  intros M S. induction S as [|e t S IH F]; constructor.
+  - apply IH. intros; apply M; simpl; auto.
+  - rewrite Forall_forall in *. intros b I. apply M; simpl; auto.
+Qed.
+
+(** Where a handle stands. *)
+Fixpoint rank_in (h : N) (l : list N) : N :=
+  match l with [] => 0 | a :: t => if a =? h then 0 else N.succ (rank_in h t) end.
+
+Theorem camp_order_has_ages c l : Camp.in_order c l -> NoDup (map hid l) ->
+  StronglySorted (camp_less (fun h => rank_in h (map hid l))) l.
+Proof.
+  intros [S _] D. induction S as [|e t S IH F]; [constructor|].
+  inversion D as [|? ? NI D']; subst. constructor.
+  - eapply sorted_implies; [|exact (IH D')]. intros a b I J [H|[H K]]; [now left|right]. split; auto. simpl.
+    destruct (N.eqb_spec (hid e) (hid a)) as [E|E]; [elim NI; rewrite E; now apply in_map|].
+    destruct (N.eqb_spec (hid e) (hid b)) as [E2|E2]; [elim NI; rewrite E2; now apply in_map|]. lia.
+  - rewrite Forall_forall in *. intros b I. specialize (F b I). unfold Camp.before in F. rewrite Camp.sooner_false in F.
+    unfold camp_less. rewrite Camp.sooner_spec. simpl. rewrite N.eqb_refl.
+    destruct (N.eqb_spec (hid e) (hid b)) as [E2|E2]; [elim NI; rewrite E2; now apply in_map|]. lia.
+Qed.
+
+Theorem lru_order_has_ages l : NoDup (map hid l) ->
+  StronglySorted (lru_less (fun h => rank_in h (map hid l))) l.
+Proof.
+  intros D. induction l as [|e t IH]; [constructor|]. inversion D as [|? ? NI D']; subst. constructor.
+  - eapply sorted_implies; [|exact (IH D')]. unfold lru_less. intros a b I J K. simpl.
+    destruct (N.eqb_spec (hid e) (hid a)) as [E|E]; [elim NI; rewrite E; now apply in_map|].
+    destruct (N.eqb_spec (hid e) (hid b)) as [E2|E2]; [elim NI; rewrite E2; now apply in_map|]. lia.
+  - rewrite Forall_forall. intros b I. unfold lru_less. simpl. rewrite N.eqb_refl.
+    destruct (N.eqb_spec (hid e) (hid b)) as [E2|E2]; [elim NI; rewrite E2; now apply in_map|]. lia.
+Qed.
+
+Lemma handles_once p b m os : lawful p -> NoDup (flat_map offered os) -> NoDup (map hid (order (fst (run p (empty b m) os)))).
+Proof.
+  intros L D. destruct (run p (empty b m) os) as [st out] eqn:R.
+  destruct (Linear.each_handle_is_in_one_place _ _ _ _ _ _ L R D) as [N _]. simpl. revert N.
+  generalize ((map hid (retired st) ++ map hid (ripe st)) ++ out).
+  induction (map hid (order st)) as [|h t IH]; intros l N; constructor.
+  - inversion N as [|? ? I _]; subst. intros J. apply I, in_or_app. auto.
+  - inversion N; subst. eauto.
+Qed.
+
+(** Theorem: on every trace that offers each handle once, the parts that a cache starts with, everything queued, show its order; from
+    there the theorems above lead on. *)
+Theorem every_order_can_be_shown b m os : NoDup (flat_map offered os) ->
+  (exists age, let l := order (fst (run Lru.lru (empty b m) os)) in shows (lru_less age) (Parts l [] []) l) /\
+  (exists age, let l := order (fst (run Camp.camp (empty b m) os)) in shows (camp_less age) (Parts l [] []) l).
+Proof.
+  intros D.
+  assert (forall less l, StronglySorted less l -> shows less (Parts l [] []) l) as Q.
+  { intros less l S. repeat split; simpl; auto; try easy; [|constructor]. unfold all. simpl. now rewrite app_nil_r. }
+  split; eexists; cbv zeta; apply Q.
+  - apply lru_order_has_ages, handles_once; auto using Lru.lru_is_lawful.
+  - eapply camp_order_has_ages; [apply Camp.camp_is_in_order_on_every_trace|]. apply handles_once; auto using Camp.camp_is_lawful.
+Qed.

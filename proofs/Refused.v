@@ -23,3 +23,15 @@ Corollary refused_again p st o st' a : step p st o = (st', a) -> refusal (says a
 Proof.
   intros S R. destruct (refused_changes_nothing _ _ _ _ _ S R) as [-> _]. exact S.
 Qed.
+
+(** Theorem: nor is anything refused for want of a collection. What is ripe leaves with whatever makes room, so that every call says
+    the same before and after [Collect]. *)
+Theorem collecting_changes_no_verdict p st o :
+  says (snd (step p (fst (step p st Collect)) o)) = says (snd (step p st o)).
+Proof.
+  destruct st as [ord ret rip vac bud mx clk]. simpl. destruct o; simpl; unfold get, put, room; simpl; auto;
+  repeat match goal with
+    | |- context [match ?x with _ => _ end] =>
+        lazymatch x with context [match _ with _ => _ end] => fail | _ => destruct x; simpl; auto end
+    end.
+Qed.

@@ -82,7 +82,8 @@ Proof. destruct l; reflexivity. Qed.
 
 (** ** What [room] promises *)
 
-Lemma room_fits st limit l b n kept out : room st limit l b n = inr (kept, out) ->
+(** Theorem: what [room] grants fits, beside what stays, in bytes and in entries. *)
+Theorem room_fits st limit l b n kept out : room st limit l b n = inr (kept, out) ->
   sum size kept + sum size (retired st) + bytes_reserved (vacancies st) + b <= limit /\
   sum one kept + sum one (retired st) + entries_reserved (vacancies st) + n <= most st.
 Proof.
@@ -104,7 +105,7 @@ Proof.
   destruct (most st <? n + _); [discriminate|]. intros [= E]. eauto.
 Qed.
 
-(** Theorem: as a caller reads it. The victims are a prefix of the unleased in policy order, and with one victim less either
+(** Theorem: the victims are a prefix of the unleased in policy order, and with one victim less either
     the bytes or the entries would not have fitted. *)
 Theorem room_takes_the_shortest_prefix st limit l b n kept out : room st limit l b n = inr (kept, out) ->
   filter unleased l = out ++ filter unleased kept /\
@@ -127,11 +128,6 @@ Proof.
   destruct (limit <? b + _) eqn:B; [apply N.ltb_lt in B; auto|].
   destruct (most st <? n + _) eqn:C; [apply N.ltb_lt in C; auto|discriminate].
 Qed.
-
-(** Theorem: collecting what is ripe makes no room that was not there: it does not count against it. *)
-Theorem collecting_makes_no_room o r ripe1 ripe2 v b m c limit l bytes n :
-  room (State o r ripe1 v b m c) limit l bytes n = room (State o r ripe2 v b m c) limit l bytes n.
-Proof. reflexivity. Qed.
 
 (** ** Case analysis of a step
 
@@ -156,3 +152,75 @@ Ltac open_step S :=
     | context [if ?b then _ else _] => destruct b eqn:?
     end; cbv iota beta zeta in S);
   try (injection S as <- <-).
+
+(** ** The victims of a call
+
+    What a call asks room for: under which budget, among which residents, for how many bytes and entries. An insert asks among all but the
+    entry that it replaces, which leaves with it and is no victim. *)
+
+Definition without (k : N) (l : list entry) :=
+  match find_split (has_key k) l with Some (x, _, y) => x ++ y | None => l end.
+
+Definition asks (st : state) (o : call) : option (N * list entry * N * N) :=
+  match o with
+  | Reserve _ bytes => Some (budget st, order st, bytes, 1)
+  | Insert k _ bytes _ => Some (budget st, without k (order st), bytes, 1)
+  | SetBudget limit => Some (limit, order st, 0, 0)
+  | _ => None
+  end.
+
+(** It fits without [out]. *)
+Definition fits_without (out : list entry) (st : state) (limit : N) (l : list entry) (b n : N) :=
+  sum size l - sum size out + sum size (retired st) + bytes_reserved (vacancies st) + b <= limit /\
+  sum one l - sum one out + sum one (retired st) + entries_reserved (vacancies st) + n <= most st.
+
+Lemma room_takes_no_more st limit l b n kept out : room st limit l b n = inr (kept, out) ->
+  forall shorter v more, out = shorter ++ v :: more -> ~ fits_without shorter st limit l b n.
+Proof.
+  intros R shorter v more E. destruct (@exists_last _ (v :: more)) as (inner & last & X); [discriminate|].
+  rewrite X, app_assoc in E. destruct (room_takes_the_shortest_prefix _ _ _ _ _ _ _ R) as [_ Q]. specialize (Q _ _ E).
+  unfold fits_without. rewrite !sum_app in Q. lia.
+Qed.
+
+(** Theorem: as its caller sees it. The victims of a call are the shortest prefix of the unleased, in policy order, without which
+    what it asked for fits. *)
+Theorem a_call_evicts_the_shortest_prefix p st o st' a limit l b n : asks st o = Some (limit, l, b, n) -> step p st o = (st', a) ->
+  exists out rest, victims a = map hid out /\ filter unleased l = out ++ rest /\
+    (says a = Done -> fits_without out st limit l b n) /\
+    (forall shorter v more, out = shorter ++ v :: more -> ~ fits_without shorter st limit l b n).
+Proof.
+  intros A S.
+  assert (victims a = [] /\ says a <> Done \/
+    exists kept out, room st limit l b n = inr (kept, out) /\ victims a = map hid out) as [[V D]|(kept & out & R & V)].
+  { destruct o; simpl in A; try discriminate; injection A as <- <- <- <-; unfold without in *; open_step S; simpl in *;
+    try (left; split; auto; try discriminate; intros ->;
+         match goal with R : room _ _ _ _ _ = inl Done |- _ => unfold room in R;
+           repeat match type of R with context [if ?x then _ else _] => destruct x end; discriminate end; fail);
+    right; eauto. }
+  - exists [], (filter unleased l). repeat split; auto; try tauto. intros [|] ? ? E; discriminate.
+  - exists out, (filter unleased kept). split; auto. split; [now apply room_takes_the_shortest_prefix in R|].
+    split; [|exact (room_takes_no_more _ _ _ _ _ _ _ R)]. intros _. unfold fits_without.
+    pose proof (room_fits _ _ _ _ _ _ _ R) as F. destruct (room_evicts _ _ _ _ _ _ _ R) as (b' & n' & E). apply evict_perm in E.
+    pose proof (sum_perm size _ _ E) as Es. pose proof (sum_perm one _ _ E) as Eo. rewrite sum_app in Es, Eo. lia.
+Qed.
+
+(** Theorem: so are those of [MoreRoom], which has no limit to meet: it frees as many bytes again as were reserved, what is ripe
+    included, or all there are. *)
+Theorem more_room_evicts_the_shortest_prefix p st k st' a x y bytes :
+  find_split (of_key k) (vacancies st) = Some (x, Vacancy k (Some bytes), y) -> step p st (MoreRoom k) = (st', a) ->
+  exists out rest, victims a = map hid out /\ filter unleased (order st) = out ++ rest /\
+    (bytes <= sum size (ripe st) + sum size out \/ rest = []) /\
+    (forall shorter v, out = shorter ++ [v] -> sum size (ripe st) + sum size shorter < bytes).
+Proof.
+  intros F S. simpl in S. rewrite F in S. destruct (evict (bytes - sum size (ripe st)) 0 (order st)) as [kept out] eqn:E.
+  injection S as <- <-. exists out, (filter unleased kept). simpl. repeat split.
+  - now apply victims_are_a_prefix in E.
+  - destruct (victims_are_enough _ _ _ _ _ E) as [[B _]|L]; [left; lia|now right].
+  - intros shorter v ->. apply victims_are_the_shortest_prefix in E. lia.
+Qed.
+
+(** Theorem: and no other call has victims. *)
+Theorem no_other_call_evicts p st o st' a : asks st o = None -> (forall k, o <> MoreRoom k) -> step p st o = (st', a) -> victims a = [].
+Proof.
+  intros A M S. destruct o; simpl in A; try discriminate; open_step S; simpl; auto; now destruct (M k).
+Qed.

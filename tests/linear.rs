@@ -43,6 +43,22 @@ fn a_scope_that_panics_frees_its_handle_once() {
     heap.validate();
 }
 
+/// What no grade catches: nobody is left to free it. The heap tells of it at its end.
+#[test]
+fn a_handle_forgotten_before_a_panic_stays_allocated() {
+    let heap = heap();
+    let handle = heap.alloc_slice::<u8>(1000).unwrap();
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        linear::scope::<_, ()>(handle, |handle| {
+            std::mem::forget(handle);
+            panic!("on the way")
+        })
+    }));
+    assert!(unwound.is_err());
+    assert_eq!(heap.ledger().live_bytes, 1024);
+    heap.validate();
+}
+
 #[test]
 fn what_an_insert_evicts_is_spent_in_the_order_of_eviction() {
     let heap = heap();

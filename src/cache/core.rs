@@ -228,7 +228,10 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
             Place::Absent => None,
             Place::Vacant(_) => return Err(Error::BeingFilled),
             Place::Resident(slot) if counts.at(slot).is_leased() => return Err(Error::Leased),
-            Place::Resident(slot) => Some(slot),
+            Place::Resident(slot) => {
+                self.released(slot, counts); // the end of its last lease may still be on its way here
+                Some(slot)
+            }
         };
         self.make_room(Sum::one(charge), replaced, counts, out)
     }
@@ -350,7 +353,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         let before = std::mem::replace(&mut self.budget_bytes, budget_bytes);
         self.make_room(Sum::default(), None, counts, out).map_err(|_| {
             self.budget_bytes = before;
-            Error::BudgetHeld { budget_bytes, held_bytes: self.held(counts).bytes }
+            Error::BudgetHeld { budget_bytes, held_bytes: self.held_bytes(counts) }
         })
     }
 

@@ -84,10 +84,14 @@ where
     pub fn into_cuda_slice(mut self) -> Result<CudaSlice<T>, Returned<Self>> {
         let rebuilt = self.rebuild();
         match rebuilt {
-            Ok(slice) => match HeapInner::disown(self.block) {
-                Ok(_memory) => Ok(slice),
-                Err(_) => unreachable!("a slice was made of it, so it is adopted"),
-            },
+            Ok(slice) => {
+                let DevBox { block, gate, .. } = self;
+                gate.open();
+                match HeapInner::disown(block) {
+                    Ok(_memory) => Ok(slice),
+                    Err(_) => unreachable!("a slice was made of it, so it is adopted"),
+                }
+            }
             Err(error) => Err(Returned::new(self, error)),
         }
     }

@@ -33,11 +33,28 @@
 //!
 //! # Three grades
 //!
-//! | grade | how | a handle that a path does not consume | does not catch |
-//! |---|---|---|---|
-//! | affine | [`DevBox`], always | is freed by its drop; `#[must_use]` warns of results that are ignored at once | drops and `mem::forget` anywhere; the heap reports at its end what was forgotten, with the line that allocated it |
-//! | linear scopes | this module | is a type error, under `cargo check` | a scope that does not return: a panic (the handle is then freed by its drop), an endless loop, `process::exit`; what happens between scopes: a cache, or a `DevBox` from [`into_affine`](Linear::into_affine), is affine; an [`Evictions`](crate::Evictions) that is dropped instead of spent (its entries are freed, unseen) |
-//! | whole-program gate | `--cfg hapax_strict_linear` | is a build error (E0080) wherever the program has a drop of a [`DevBox`], unwinding aside | `mem::forget`, `ManuallyDrop`, leaked boxes and cycles of `Rc`; dropped `Evictions` and caches, which free their entries; generic code that the program does not use; `cargo check`, which instantiates nothing |
+//! | grade | how | a handle that a path does not consume |
+//! |---|---|---|
+//! | affine | [`DevBox`], always | is freed by its drop; `#[must_use]` warns of results that are ignored at once |
+//! | linear scopes | this module | is a type error, under `cargo check` |
+//! | whole-program gate | `--cfg hapax_strict_linear` | is a build error (E0080) wherever the program has a drop of a [`DevBox`] or a [`Module`], unwinding aside |
+//!
+//! What each does not catch:
+//!
+//! - *affine*: drops anywhere, and whatever forgets: `mem::forget`, `ManuallyDrop`, leaked boxes, cycles of `Rc`. The heap
+//!   reports at its end what was forgotten, with the line that allocated it.
+//! - *linear scopes*: a scope that does not return. After a panic the handle is freed by its drop, or stays allocated if it
+//!   was forgotten before, whoever catches the panic; an endless loop and `process::exit` spend nothing either. And what
+//!   happens between scopes: a cache, or a handle from [`into_affine`](Linear::into_affine), is affine, and
+//!   [`Evictions`](crate::Evictions) that are dropped instead of spent free their entries, unseen.
+//! - *whole-program gate*: what leaks without a drop: `mem::forget`, `ManuallyDrop`, leaked boxes, an
+//!   [`Exported`](crate::Exported) that nobody reclaims, a handle alive at `process::exit` or `abort`. Dropped `Evictions` and
+//!   caches, which free their entries. Generic code that the program does not use; `cargo check`, which instantiates nothing.
+//!
+//! The gate asks whether the program *has* a drop of a handle, not whether it comes to it. So it also refuses programs that leak
+//! nothing, for what a container would do with a handle that were still in it: a `Vec` whose handles are all taken out and
+//! freed, a `Box<dyn Any>`, an `Rc` (so cycles are refused, too), a channel, a `Mutex` or `OnceLock` in a static, though it is
+//! never dropped. Such containers are not for programs that are checked with it.
 //!
 //! What a scope promises is this: each scope that returns has spent its handle, and each handle that
 //! [`Evictions::spend_each`](crate::Evictions::spend_each) or [`insert`](Linear::insert) evicts is spent by the callback that gets it.
@@ -53,8 +70,8 @@
 //! ```
 //! It needs panics that abort, since unwinding drops what it meets; a build without them is refused. The compiler names
 //! the type of the handle that is dropped, and often not the line: look for `?` and early returns while a handle is
-//! held, for results of by-value calls passed to `?`, and for a `match` whose last arm binds the whole result by one
-//! name, which the compiler does not know to be empty-handed. To hear of `mem::forget`, list it in clippy's
+//! held, for results of by-value calls passed to `?`, and for a `match` with an arm that leaves a result whole, by binding it to
+//! one name or by `Ok(_)`: the compiler does not know it to be empty-handed. To hear of `mem::forget`, list it in clippy's
 //! `disallowed-methods`. It is a check: the program that runs is built without it.
 //!
 //! # How it works
@@ -89,7 +106,7 @@ pub struct Linear<'id, H: Handle> {
 
 /// Proof that the handle of the scope `'id` was consumed. Only consuming it makes one.
 ///
-/// ```compile_fail,E0423
+/// ```compile_fail,E0603
 /// let forged = hapax::linear::Spent(std::marker::PhantomData);
 /// ```
 #[must_use = "the scope must return it"]

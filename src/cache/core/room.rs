@@ -4,7 +4,7 @@
 use crate::cache::core::{Core, Removed, Sum};
 use crate::cache::count::{Counts, PASSED};
 use crate::cache::policy::{Order, Rank};
-use crate::cache::slot::Stored;
+use crate::cache::slot::{Slot, Stored};
 use crate::error::Error;
 use smallvec::SmallVec;
 
@@ -36,13 +36,16 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         held
     }
 
-    /// What no eviction can free. O(entries): for errors.
-    pub(super) fn held(&self, counts: &Counts) -> Sum {
-        let mut held = self.retired;
-        held.sub(self.collectable_sum);
-        held.add(self.reserved);
-        held.bytes += self.leased_bytes(counts);
-        held
+    /// What no eviction can free. O(entries): for errors. Of a passed entry it believes what a refusal believed, that it is
+    /// leased until its release is told, and not the count, which may know better by now.
+    pub(super) fn held_bytes(&self, counts: &Counts) -> u64 {
+        let not_passed = self.slots.iter().filter_map(|(slot, held)| match held {
+            Slot::Resident { value, .. } if counts.at(slot).is_leased() && !counts.at(slot).is_flagged(PASSED) => {
+                Some(value.charge_bytes(self.granule_bytes))
+            }
+            _ => None,
+        });
+        self.known_held().bytes + not_passed.sum::<u64>()
     }
 
     /// Evicts until `new` fits beside what stays. The entry to be replaced leaves too, and is no victim.

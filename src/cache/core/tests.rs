@@ -178,3 +178,38 @@ fn a_retired_entry_is_queued_for_collection_once() {
     bench.core.collect(&bench.counts, &mut out);
     assert_eq!(out.len(), 1);
 }
+
+/// The entry with key 0, all of the budget, was passed over; its lease has ended, and its thread waits for the lock to say so.
+fn with_a_release_on_its_way() -> Bench<Lru> {
+    let mut bench = Bench::with_leased(Lru::default(), 0, 0);
+    bench.core.budget_bytes = 8;
+    bench.insert(0, 8).unwrap();
+    bench.lease(0);
+    assert!(matches!(bench.insert(1, 1), Err(Error::NoRoom { .. })), "passed over");
+    assert_eq!(bench.insert(0, 8), Err(Error::Leased));
+    let slot = bench.slot(0);
+    assert!(bench.counts.at(slot).release(), "the index must hear of it");
+    bench
+}
+
+/// Before the release "leased" is true, after it there is room. "No room" never is.
+#[test]
+fn an_entry_whose_release_is_on_its_way_is_no_obstacle_to_its_own_replacement() {
+    let mut bench = with_a_release_on_its_way();
+    let slot = bench.slot(0);
+    let replaced = bench.insert(0, 8);
+    bench.core.released(slot, &bench.counts);
+    bench.core.validate(&bench.counts);
+    assert_eq!(replaced, Ok(vec![0]));
+}
+
+#[test]
+fn a_refused_shrink_names_the_bytes_that_it_was_refused_for() {
+    let mut bench = with_a_release_on_its_way();
+    let mut out = Removed::new();
+    let refused = bench.core.set_budget_bytes(4, &bench.counts, &mut out);
+    assert_eq!(refused, Err(Error::BudgetHeld { budget_bytes: 4, held_bytes: 8 }));
+    bench.core.released(bench.slot(0), &bench.counts);
+    assert_eq!(bench.core.set_budget_bytes(4, &bench.counts, &mut out), Ok(()));
+    assert_eq!(out.len(), 1);
+}

@@ -1,6 +1,7 @@
 //! Leases against whatever makes room: eviction, removal, retirement, a smaller budget.
 
 use crate::cache::loom_models::{BUDGET_BYTES, LARGE, Leased, SMALL, Switches, World, explore, spawn};
+use crate::error::Error;
 use std::rc::Rc;
 
 #[test]
@@ -232,6 +233,43 @@ fn loom_draining_leaves_what_is_leased() {
         assert!(world.insert('b', SMALL));
         let user = spawn(&world, |world| world.read('a'));
         world.take_all(world.index.drain());
+        user.join().unwrap();
+        world.finish();
+    });
+}
+
+/// The end of a passed entry's lease is counted before the index hears of it. Whoever replaces the entry between the two is told that it is
+/// leased, or succeeds: its own bytes are not what is missing.
+#[test]
+fn loom_replacing_a_passed_entry_is_refused_for_its_lease_or_not_at_all() {
+    explore(Switches::Unbounded, || {
+        let (world, lease) = passed_over();
+        let user = spawn(&world, move |world| world.read_and_release(lease));
+        let mut value = Some(world.ledger.make(LARGE));
+        match world.index.insert('a', LARGE, 0, || value.take().expect("taken once")) {
+            Ok(removed) => world.take_all(removed),
+            Err((_, error)) => {
+                assert_eq!(error, Error::Leased);
+                world.ledger.take(value.take().expect("refused"));
+            }
+        }
+        user.join().unwrap();
+        world.finish();
+    });
+}
+
+/// Likewise a shrink: it succeeds, or names bytes that forbid it.
+#[test]
+fn loom_a_shrink_beside_a_release_names_what_forbids_it() {
+    explore(Switches::Unbounded, || {
+        let (world, lease) = passed_over();
+        let user = spawn(&world, move |world| world.read_and_release(lease));
+        match world.index.set_budget_bytes(LARGE - 1) {
+            Ok(removed) => world.take_all(removed),
+            Err(error) => {
+                assert_eq!(error, Error::BudgetHeld { budget_bytes: LARGE - 1, held_bytes: LARGE });
+            }
+        }
         user.join().unwrap();
         world.finish();
     });
