@@ -50,9 +50,8 @@ impl<P: Order> Bench<P> {
     }
 
     fn insert_with_cost(&mut self, key: u32, bytes: u64, cost_ns: u64) -> Result<Vec<u32>, Error> {
-        let mut out = Removed::new();
         let place = self.core.find(key, &key);
-        self.core.make_room_for(place, bytes, &self.counts, &mut out)?;
+        let out = self.core.make_room_for(place, bytes, &self.counts)?;
         self.core.admit(key, key, Token(bytes), cost_ns, &self.counts);
         self.core.validate(&self.counts);
         Ok(out.into_iter().map(|(key, _)| key).collect())
