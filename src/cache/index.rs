@@ -4,6 +4,9 @@
 //! Invariant: no value and no key is dropped under the lock, and of the user's code only `K::eq` runs
 //! there, before anything changes. (`rows` also clones keys there; it says so.)
 
+#[cfg(feature = "testing")]
+pub(crate) mod words;
+
 use crate::cache::core::{Core, Counters, Place, Removed, Row, Sum};
 use crate::cache::count::{Count, Counts};
 use crate::cache::flight::{Flights, Gate, Patience, with_wait_graph_locked};
