@@ -56,6 +56,9 @@ mod sync;
 mod warm;
 
 pub use crate::cache::evictions::Evictions;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub use crate::cache::index::words::WordIndex;
 pub use crate::cache::lease::{Lease, OwnedLease};
 pub use crate::cache::options::CacheOptions;
 pub use crate::cache::policy::Policy;

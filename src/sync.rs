@@ -4,9 +4,21 @@
 //! The shape is what both offer: no poisoning (parking_lot), and a condition variable that takes its
 //! guard by value (loom). `Arc` is always std's, so that it can appear in public signatures.
 
+// Under loom a model of its own: what it guards is then behind loom's lock.
+#[cfg(any(not(hapax_loom), test))]
+mod brief;
+#[cfg(not(hapax_loom))]
+mod raw;
+
 #[cfg(not(hapax_loom))]
 mod imp {
+    pub(crate) use parking_lot::lock_api::{GuardNoSend, RawMutex};
     pub(crate) use parking_lot::{Mutex, MutexGuard};
+
+    /// For sections of some tens of nanoseconds that many threads enter all the time.
+    pub(crate) type BriefMutex<T> = parking_lot::lock_api::Mutex<crate::sync::brief::Brief, T>;
+    pub(crate) type BriefGuard<'a, T> = parking_lot::lock_api::MutexGuard<'a, crate::sync::brief::Brief, T>;
+
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
     pub(crate) use std::thread::ThreadId;
     use std::time::Duration;
@@ -15,10 +27,15 @@ mod imp {
         std::thread::current().id()
     }
 
+    /// While another thread is waited for.
+    pub(crate) fn pause() {
+        std::hint::spin_loop();
+    }
+
     pub(crate) struct Condvar(parking_lot::Condvar);
 
     impl Condvar {
-        pub(crate) fn new() -> Self {
+        pub(crate) const fn new() -> Self {
             Condvar(parking_lot::Condvar::new())
         }
 
@@ -39,6 +56,10 @@ mod imp {
 
         pub(crate) fn notify_all(&self) {
             self.0.notify_all();
+        }
+
+        pub(crate) fn notify_one(&self) {
+            self.0.notify_one();
         }
     }
 
@@ -64,6 +85,9 @@ mod imp {
     }
 
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    pub(crate) type BriefMutex<T> = Mutex<T>;
+    pub(crate) type BriefGuard<'a, T> = MutexGuard<'a, T>;
 
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
@@ -92,6 +116,11 @@ mod imp {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn pause() {
+        loom::thread::yield_now();
+    }
+
     pub(crate) struct Condvar(loom::sync::Condvar);
 
     impl Condvar {
@@ -110,6 +139,11 @@ mod imp {
 
         pub(crate) fn notify_all(&self) {
             self.0.notify_all();
+        }
+
+        #[cfg(test)]
+        pub(crate) fn notify_one(&self) {
+            self.0.notify_one();
         }
     }
 

@@ -10,6 +10,7 @@
 //! So an eviction meets each leased entry once per use, a refusal that is repeated costs O(1), and the
 //! victims are the same as if every eviction had walked the whole order and skipped the leased.
 
+pub(crate) use crate::cache::core::removed::Removed;
 use crate::cache::count::{Count, Counts, PASSED, RETIRED};
 use crate::cache::planted::{Bug, planted};
 use crate::cache::policy::{Order, Rank, Weight};
@@ -17,17 +18,17 @@ use crate::cache::slot::{Cost, Slot, Slots, Stored, expand};
 use crate::device::stream::StreamSet;
 use crate::error::Error;
 use hashbrown::HashTable;
-use smallvec::SmallVec;
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
-/// What leaves the cache, in order.
-pub(crate) type Removed<K, S> = SmallVec<[(K, S); 1]>;
-
+/// What a hit writes stands first, to share the lock's cache line: with two threads at it, each line that a hit writes
+/// crosses from core to core.
+#[repr(C)]
 pub(crate) struct Core<K, S, P: Order> {
+    pub(crate) counters: Counters,
+    policy: P,
     table: HashTable<u32>,
     slots: Slots<K, S>,
-    policy: P,
     aside: BTreeMap<Rank, u32>,
     /// Retired entries whose last lease ended: they lead whatever is handed out next.
     collectable: Vec<u32>,
@@ -38,13 +39,14 @@ pub(crate) struct Core<K, S, P: Order> {
     retired: Sum,
     collectable_sum: Sum,
     reserved: Sum,
+    /// Reserved, and retired but not collectable: what room can neither be made of nor collected from.
+    fixed: Sum,
     budget_bytes: u64,
     max_entries: usize,
     granule_bytes: u64,
     /// The hash of the next victim, read while this one is looked for in the table: by the time that it is
     /// evicted, its slot has come from memory. Worth a tenth of an eviction at 100,000 entries.
     ahead: Option<(u32, u64)>,
-    pub(crate) counters: Counters,
 }
 
 /// Entries and their bytes.
@@ -55,6 +57,7 @@ pub(crate) struct Sum {
 }
 
 #[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
 pub(crate) struct Counters {
     pub(crate) hits: u64,
     pub(crate) misses: u64,
@@ -112,6 +115,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
             retired: Sum::default(),
             collectable_sum: Sum::default(),
             reserved: Sum::default(),
+            fixed: Sum::default(),
             budget_bytes,
             max_entries,
             granule_bytes,
@@ -140,7 +144,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     }
 
     /// Leases a resident entry, as its most recent use. Its view, and whether a write may be pending.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hit(&mut self, slot: u32, count: &Count, stream: StreamSet) -> (S::View, bool) {
         self.counters.hits += 1;
         self.used_again(slot, count);
@@ -171,7 +175,10 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     /// Opens the vacancy of an absent key.
     pub(crate) fn open(&mut self, hash: u32, key: K, counts: &Counts) -> u32 {
         self.counters.misses += 1;
-        self.add(hash, Slot::vacant(hash, key), counts)
+        let slot = self.free_slot(counts);
+        self.slots.put(slot, Slot::vacant(hash, key));
+        self.know_key(hash, slot);
+        slot
     }
 
     /// Closes a vacancy that was not filled.
@@ -184,14 +191,16 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     }
 
     /// Promises `charge` bytes, and one entry, to a vacancy. Refused, it changes nothing.
-    pub(crate) fn reserve(&mut self, charge: u64, counts: &Counts, out: &mut Removed<K, S>) -> Result<(), Error> {
-        self.make_room(Sum::one(charge), None, counts, out)?;
+    pub(crate) fn reserve(&mut self, charge: u64, counts: &Counts) -> Result<Removed<K, S>, Error> {
+        let removed = self.make_room(Sum::one(charge), None, counts)?;
         self.reserved.add(Sum::one(charge));
-        Ok(())
+        self.fixed.add(Sum::one(charge));
+        Ok(removed)
     }
 
     pub(crate) fn unreserve(&mut self, charge: u64) {
         self.reserved.sub(Sum::one(charge));
+        self.fixed.sub(Sum::one(charge));
     }
 
     /// Fills a reserved vacancy, with one lease. The charge fits the reservation.
@@ -209,21 +218,16 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
             Slot::Vacant { hash, key, .. } => Slot::Resident { hash, cost: Cost::new(cost_ns), key, value },
             _ => unreachable!("a vacancy stays until its holder commits"),
         });
-        self.admitted(slot, cost_ns);
+        self.admitted(slot, self.sum_of(slot), cost_ns);
         counts.at(slot).take();
         let value = self.slots.value_mut(slot);
         (value.view(), value.lend(stream))
     }
 
-    /// Puts an entry in, unleased, in place of an unleased one with the same key. What leaves goes to
-    /// `out`: collected ones, the one replaced, victims. Refused, it changes nothing and the caller still has the value.
-    pub(crate) fn make_room_for(
-        &mut self,
-        place: Place,
-        charge: u64,
-        counts: &Counts,
-        out: &mut Removed<K, S>,
-    ) -> Result<(), Error> {
+    /// Makes room for an entry, unleased, in place of an unleased one with the same key. What leaves: collected ones,
+    /// the one replaced, victims. Refused, it changes nothing and the caller still has the value.
+    #[inline(always)]
+    pub(crate) fn make_room_for(&mut self, place: Place, charge: u64, counts: &Counts) -> Result<Removed<K, S>, Error> {
         let replaced = match place {
             Place::Absent => None,
             Place::Vacant(_) => return Err(Error::BeingFilled),
@@ -233,14 +237,17 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
                 Some(slot)
             }
         };
-        self.make_room(Sum::one(charge), replaced, counts, out)
+        self.make_room(Sum::one(charge), replaced, counts)
     }
 
     /// Puts in what `make_room_for` made room for.
+    #[inline(always)]
     pub(crate) fn admit(&mut self, hash: u32, key: K, value: S, cost_ns: u64, counts: &Counts) {
-        let content = Slot::Resident { hash, cost: Cost::new(cost_ns), key, value };
-        let slot = self.add(hash, content, counts);
-        self.admitted(slot, cost_ns);
+        let sum = Sum::one(value.charge_bytes(self.granule_bytes));
+        let slot = self.free_slot(counts);
+        self.slots.put(slot, Slot::Resident { hash, cost: Cost::new(cost_ns), key, value });
+        self.know_key(hash, slot);
+        self.admitted(slot, sum, cost_ns);
     }
 
     /// Takes an unleased resident entry out.
@@ -269,6 +276,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         let sum = self.sum_of(slot);
         self.resident.sub(sum);
         self.retired.add(sum);
+        self.fixed.add(sum);
         self.slots.change(slot, |held| match held {
             Slot::Resident { key, value, .. } => Slot::retired(key, value),
             _ => unreachable!("only resident entries are retired"),
@@ -289,6 +297,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
                 let sum = Sum::one(value.charge_bytes(self.granule_bytes));
                 self.collectable.push(slot);
                 self.collectable_sum.add(sum);
+                self.fixed.sub(sum);
                 return;
             }
             Slot::Resident { value, .. } => Sum::one(value.charge_bytes(self.granule_bytes)),
@@ -344,14 +353,9 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     }
 
     /// Refused, it changes nothing.
-    pub(crate) fn set_budget_bytes(
-        &mut self,
-        budget_bytes: u64,
-        counts: &Counts,
-        out: &mut Removed<K, S>,
-    ) -> Result<(), Error> {
+    pub(crate) fn set_budget_bytes(&mut self, budget_bytes: u64, counts: &Counts) -> Result<Removed<K, S>, Error> {
         let before = std::mem::replace(&mut self.budget_bytes, budget_bytes);
-        self.make_room(Sum::default(), None, counts, out).map_err(|_| {
+        self.make_room(Sum::default(), None, counts).map_err(|_| {
             self.budget_bytes = before;
             Error::BudgetHeld { budget_bytes, held_bytes: self.held_bytes(counts) }
         })
@@ -413,16 +417,23 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         resident.sum()
     }
 
-    fn add(&mut self, hash: u32, content: Slot<K, S>, counts: &Counts) -> u32 {
-        let slot = self.slots.add(content);
-        counts.grow(slot);
-        let slots = &self.slots;
-        self.table.insert_unique(expand(hash), slot, |&slot| slots.hash(slot));
-        slot
+    #[inline]
+    fn free_slot(&mut self, counts: &Counts) -> u32 {
+        self.slots.free().unwrap_or_else(|| {
+            let slot = self.slots.new_slot();
+            counts.grow(slot);
+            slot
+        })
     }
 
-    fn admitted(&mut self, slot: u32, cost_ns: u64) {
-        let sum = self.sum_of(slot);
+    #[inline]
+    fn know_key(&mut self, hash: u32, slot: u32) {
+        let slots = &self.slots;
+        self.table.insert_unique(expand(hash), slot, |&slot| slots.hash(slot));
+    }
+
+    #[inline]
+    fn admitted(&mut self, slot: u32, sum: Sum, cost_ns: u64) {
         self.resident.add(sum);
         self.policy.admit(slot, Weight { cost_ns, bytes: sum.bytes });
     }
@@ -433,7 +444,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     }
 
     /// As `take`, with the entry's charge at hand.
-    #[inline]
+    #[inline(always)]
     fn take_charged(&mut self, slot: u32, sum: Sum) -> (K, S) {
         self.resident.sub(sum);
         self.forget_key(slot);
@@ -443,6 +454,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         }
     }
 
+    #[inline]
     fn forget_key(&mut self, slot: u32) {
         let ahead = self.ahead.take_if(|(next, _)| *next == slot); // it may be another key's soon
         let hash = ahead.map_or_else(|| self.slots.hash(slot), |(_, hash)| hash);
@@ -488,6 +500,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     }
 }
 
+pub(crate) mod removed;
 mod room;
 mod validate;
 

@@ -123,7 +123,7 @@ impl Counts {
         self.0[chunk].get_or_init(|| (0..1u32 << (FIRST + chunk as u32)).map(new).collect());
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn at(&self, slot: u32) -> &Count {
         let (chunk, offset) = place(slot);
         &self.0[chunk].get().expect("every slot in use has a count")[offset]

@@ -1,6 +1,6 @@
 //! What a cache hands back: every value that left it, in order, and nothing dropped silently.
 
-use crate::cache::core::Removed;
+use crate::cache::core::removed::{First, Removed};
 use crate::cache::resident::Resident;
 use crate::error::Error;
 use crate::heap::HeapInner;
@@ -37,33 +37,43 @@ use std::sync::Arc;
 pub struct Evictions<K, V: Resident> {
     /// `None` once nothing is in here.
     heap: Option<Arc<HeapInner>>,
-    entries: smallvec::IntoIter<[(K, V::Raw); 1]>,
+    next: First<K, V::Raw>,
+    /// The last one first. Empty if there is no next.
+    behind: Vec<(K, V::Raw)>,
 }
 
 impl<K, V: Resident> Evictions<K, V> {
+    #[inline]
     pub(crate) fn new(heap: Arc<HeapInner>, removed: Removed<K, V::Raw>) -> Self {
-        Evictions { heap: Some(heap), entries: removed.into_iter() }
+        let Removed { first: next, rest: mut behind } = removed;
+        if !behind.is_empty() {
+            behind.reverse();
+        }
+        Evictions { heap: Some(heap), next, behind }
     }
 
     /// Nothing evicted, for fillers that freed theirs already.
     pub fn empty() -> Self {
-        Evictions { heap: None, entries: Removed::new().into_iter() }
+        Evictions { heap: None, next: First::None, behind: Vec::new() }
     }
 
     /// Entries in here.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        usize::from(self.next.is_some()) + self.behind.len()
     }
 
     /// Whether nothing was evicted.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        !self.next.is_some()
     }
 
     fn next_raw(&mut self) -> Option<(K, V::Raw, Arc<HeapInner>)> {
-        let (key, raw) = self.entries.next()?;
+        let (key, raw) = self.next.take()?;
+        if let Some((key, raw)) = self.behind.pop() {
+            self.next = First::Some(key, raw);
+        }
         // The last entry takes the share of the heap with it.
-        let heap = if self.entries.len() == 0 { self.heap.take() } else { self.heap.clone() };
+        let heap = if !self.next.is_some() { self.heap.take() } else { self.heap.clone() };
         Some((key, raw, heap.expect("entries come with their heap")))
     }
 
@@ -90,7 +100,7 @@ impl<K, V: Resident> Iterator for Evictions<K, V> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.entries.size_hint()
+        (self.len(), Some(self.len()))
     }
 }
 
@@ -114,12 +124,15 @@ impl<K, V: Resident> Drop for Evictions<K, V> {
             }
         }
         impl<K, V: Resident> Rest<'_, K, V> {
+            #[cold]
             fn give_up(&mut self) {
                 while let Some((_key, raw, heap)) = self.0.next_raw() {
                     V::give_up(heap, raw);
                 }
             }
         }
-        Rest(self).give_up();
+        if self.next.is_some() {
+            Rest(self).give_up();
+        }
     }
 }

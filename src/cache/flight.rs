@@ -3,7 +3,7 @@
 
 use crate::cache::planted::{Bug, planted};
 use crate::error::Error;
-use crate::sync::{AtomicBool, Condvar, MutexGuard, Ordering, ThreadId, current_thread, global};
+use crate::sync::{AtomicBool, BriefGuard, Condvar, Mutex, Ordering, ThreadId, current_thread, global};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +21,8 @@ struct Flight {
 pub(crate) struct Gate {
     filler: ThreadId,
     closed: AtomicBool,
+    /// Whether the bell has rung: once, after it closed.
+    rung: Mutex<bool>,
     bell: Condvar,
 }
 
@@ -61,43 +63,54 @@ impl Flights {
         let flight = self.0.iter_mut().find(|flight| flight.slot == slot);
         let flight = flight.expect("an open vacancy has a flight");
         let filler = flight.filler;
-        let new = || Arc::new(Gate { filler, closed: AtomicBool::new(false), bell: Condvar::new() });
+        let new = || {
+            let (closed, rung, bell) = (AtomicBool::new(false), Mutex::new(false), Condvar::new());
+            Arc::new(Gate { filler, closed, rung, bell })
+        };
         flight.gate.get_or_insert_with(new).clone()
     }
 }
 
 impl Gate {
-    /// Waits, letting go of the cache's lock meanwhile, until the gate may have closed. `false`: time ran out, and
-    /// it had not.
-    pub(crate) fn wait<'a, T>(
-        self: &Arc<Self>,
-        guard: MutexGuard<'a, T>,
-        patience: Patience,
-    ) -> Result<(MutexGuard<'a, T>, bool), Error> {
+    /// Lets go of the cache's lock and waits until the gate has closed. `false`: time ran out, and it had not.
+    pub(crate) fn wait<T>(self: &Arc<Self>, guard: BriefGuard<'_, T>, patience: Patience) -> Result<bool, Error> {
         match patience {
-            Patience::Never => Ok((guard, false)),
+            Patience::Never => Ok(false),
             Patience::Forever => {
                 self.enter()?;
-                let guard = self.bell.wait(guard);
+                drop(guard);
+                let mut rung = self.rung.lock();
+                while !*rung {
+                    rung = self.bell.wait(rung);
+                }
+                drop(rung);
                 leave();
-                Ok((guard, true))
+                Ok(true)
             }
             Patience::Until(deadline) => {
                 if self.leads_back(&WAITING.lock()) {
                     return Err(Error::WouldDeadlock);
                 }
-                let left = deadline.saturating_duration_since(Instant::now());
-                let (guard, timed_out) = self.bell.wait_for(guard, left);
-                // It may have closed while the lock was on its way back.
-                Ok((guard, !timed_out || self.closed.load(Ordering::Acquire)))
+                drop(guard);
+                let (mut rung, mut timed_out) = (self.rung.lock(), false);
+                while !*rung && !timed_out {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    (rung, timed_out) = self.bell.wait_for(rung, left);
+                }
+                Ok(*rung || self.is_closed()) // also if it closed while the time ran out
             }
         }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     pub(crate) fn ring(&self) {
         if planted(Bug::LostWakeUp) {
             return;
         }
+        *self.rung.lock() = true;
         self.bell.notify_all();
     }
 
@@ -119,7 +132,7 @@ impl Gate {
         let me = current_thread();
         let mut gate = self;
         loop {
-            if gate.closed.load(Ordering::Acquire) {
+            if gate.is_closed() {
                 return false; // its filler is done, whoever stands there is about to go on
             }
             if gate.filler == me {

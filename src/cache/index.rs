@@ -4,6 +4,9 @@
 //! Invariant: no value and no key is dropped under the lock, and of the user's code only `K::eq` runs
 //! there, before anything changes. (`rows` also clones keys there; it says so.)
 
+#[cfg(feature = "testing")]
+pub(crate) mod words;
+
 use crate::cache::core::{Core, Counters, Place, Removed, Row, Sum};
 use crate::cache::count::{Count, Counts};
 use crate::cache::flight::{Flights, Gate, Patience, with_wait_graph_locked};
@@ -13,18 +16,21 @@ use crate::cache::policy::chosen::Chosen;
 use crate::cache::slot::Stored;
 use crate::device::stream::StreamSet;
 use crate::error::Error;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{BriefGuard, BriefMutex};
 use hashbrown::DefaultHashBuilder;
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
+/// Aligned, so that the lock and what stands behind it share one cache line with nothing else.
+#[repr(C, align(64))]
 pub(crate) struct Index<K, S, P: Order = Chosen> {
-    state: Mutex<State<K, S, P>>,
+    state: BriefMutex<State<K, S, P>>,
     counts: Counts,
     hasher: DefaultHashBuilder,
 }
 
+#[repr(C)]
 struct State<K, S, P: Order> {
     core: Core<K, S, P>,
     flights: Flights,
@@ -70,7 +76,7 @@ pub(crate) enum Take<K, S> {
 impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
     pub(crate) fn new(policy: P, budget_bytes: u64, max_entries: usize, granule_bytes: u64) -> Self {
         Index {
-            state: Mutex::new(State {
+            state: BriefMutex::new(State {
                 core: Core::new(policy, budget_bytes, max_entries, granule_bytes),
                 flights: Flights::new(),
             }),
@@ -112,11 +118,10 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
                 Place::Vacant(_) if patience == Patience::Never => return Ok(Found::Busy),
                 Place::Vacant(slot) => {
                     let gate = state.flights.gate(slot);
-                    let (guard, woken) = gate.wait(state, patience)?;
-                    state = guard;
-                    if !woken {
+                    if !gate.wait(state, patience)? {
                         return Ok(Found::Busy);
                     }
+                    state = self.state.lock();
                 }
                 Place::Absent => match owned.take() {
                     Some(key) => {
@@ -159,10 +164,9 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
     }
 
     pub(crate) fn reserve(&self, charge: u64) -> Result<Removed<K, S>, Error> {
-        let mut out = Removed::new();
         let mut state = self.state.lock();
-        let reserved = state.core.reserve(charge, &self.counts, &mut out);
-        Self::counted(&mut state, reserved).map(|()| out)
+        let reserved = state.core.reserve(charge, &self.counts);
+        Self::counted(&mut state, reserved)
     }
 
     pub(crate) fn unreserve(&self, charge: u64) {
@@ -212,12 +216,11 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
         value: impl FnOnce() -> S,
     ) -> Result<Removed<K, S>, (K, Error)> {
         let hash = self.hash(&key);
-        let mut out = Removed::new();
         let mut state = self.state.lock();
         let place = state.core.find(hash, &key);
-        let room = state.core.make_room_for(place, charge, &self.counts, &mut out);
+        let room = state.core.make_room_for(place, charge, &self.counts);
         match Self::counted(&mut state, room) {
-            Ok(()) => {
+            Ok(out) => {
                 if planted(Bug::BudgetRace) {
                     drop(state);
                     state = self.state.lock();
@@ -282,9 +285,7 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
     }
 
     pub(crate) fn set_budget_bytes(&self, budget_bytes: u64) -> Result<Removed<K, S>, Error> {
-        let mut out = Removed::new();
-        self.state.lock().core.set_budget_bytes(budget_bytes, &self.counts, &mut out)?;
-        Ok(out)
+        self.state.lock().core.set_budget_bytes(budget_bytes, &self.counts)
     }
 
     /// What a key leads to: nothing, or its entry's charge, cost, and whether it is leased.
@@ -361,8 +362,8 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
         self.state.lock().core.validate(&self.counts);
     }
 
-    #[inline]
-    fn hit(&self, mut state: MutexGuard<'_, State<K, S, P>>, slot: u32, stream: StreamSet) -> Hit<'_, S::View> {
+    #[inline(always)]
+    fn hit(&self, mut state: BriefGuard<'_, State<K, S, P>>, slot: u32, stream: StreamSet) -> Hit<'_, S::View> {
         let count = self.counts.at(slot);
         let (view, write_pending) = state.core.hit(slot, count, stream);
         drop(state);

@@ -60,8 +60,7 @@ pub type VramCache<K, T> = Cache<K, DevBox<T>>;
 /// - Each handle goes in once and comes out once.
 ///
 /// All methods take `&self`; share it by reference or in an [`Arc`]. `K::eq` runs under the lock, so it must not use
-/// this cache. A hit takes one short lock and reads
-/// no clock; a release is one atomic.
+/// this cache. A hit takes one short lock and reads no clock; a release is one atomic.
 ///
 /// # Examples
 /// ```
@@ -314,18 +313,20 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
             raw
         };
         let number = self.trace_number(&key);
-        match (self.index.insert(key, charge, cost_ns, take_apart), whole, heap) {
-            (Ok(removed), _, Some(heap)) => {
-                let evicted = Evictions::new(heap, removed); // before a listener or the user's writer runs, which may panic
-                told::made_room(evicted.len());
+        match self.index.insert(key, charge, cost_ns, take_apart) {
+            Ok(removed) => {
+                let heap = heap.expect("what was put in was taken apart");
+                if number.is_none() {
+                    return Ok(told::evicted(Evictions::new(heap, removed))); // straight to the caller, without a copy
+                }
+                let evicted = told::evicted(Evictions::new(heap, removed)); // before the user's writer runs, which may panic
                 self.trace_fill(number, charge, cost_ns);
                 Ok(evicted)
             }
-            (Err((key, error)), Some(value), _) => {
+            Err((key, error)) => {
                 told::refused(&error);
-                Err(Returned::new((key, value.into_inner()), error))
+                Err(Returned::new((key, whole.expect("what was refused is whole").into_inner()), error))
             }
-            _ => unreachable!("a value is either taken or refused"),
         }
     }
 

@@ -69,34 +69,41 @@ impl<K, S> Slots<K, S> {
         &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
     }
 
+    /// A free slot that was used before. It is the caller's to `put` something in.
     #[inline]
-    pub(crate) fn add(&mut self, content: Slot<K, S>) -> u32 {
-        if self.free != NIL {
-            let slot = self.free;
-            let Slot::Free { next } = *self.get(slot) else { unreachable!("the free list holds free slots") };
-            self.free = next;
-            *self.get_mut(slot) = content;
-            return slot;
+    pub(crate) fn free(&mut self) -> Option<u32> {
+        if self.free == NIL {
+            return None;
         }
+        let slot = self.free;
+        let Slot::Free { next } = *self.get(slot) else { unreachable!("the free list holds free slots") };
+        self.free = next;
+        Some(slot)
+    }
+
+    /// A free slot that was never used. It is the caller's to `put` something in.
+    #[cold]
+    pub(crate) fn new_slot(&mut self) -> u32 {
         let slot = self.made;
         assert!(slot < NIL, "a cache holds fewer than 2^32 entries");
         if slot as usize % CHUNK == 0 {
-            self.add_chunk();
+            let chunk: Box<[Slot<K, S>]> = (0..CHUNK).map(|_| Slot::Free { next: NIL }).collect();
+            let Ok(chunk) = chunk.try_into() else { unreachable!("it has the length of a chunk") };
+            self.chunks.push(chunk);
         }
         self.made += 1;
-        *self.get_mut(slot) = content;
         slot
     }
 
-    #[cold]
-    fn add_chunk(&mut self) {
-        let chunk: Box<[Slot<K, S>]> = (0..CHUNK).map(|_| Slot::Free { next: NIL }).collect();
-        let Ok(chunk) = chunk.try_into() else { unreachable!("it has the length of a chunk") };
-        self.chunks.push(chunk);
+    /// Fills a free slot. Inlined, so that the content is built where it stays: copied there in wide words right after it
+    /// was written in narrow ones, it would wait for each of them.
+    #[inline(always)]
+    pub(crate) fn put(&mut self, slot: u32, content: Slot<K, S>) {
+        *self.get_mut(slot) = content;
     }
 
     /// Empties a slot and returns what it held.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self, slot: u32) -> Slot<K, S> {
         let next = self.free;
         self.free = slot;
@@ -115,7 +122,7 @@ impl<K, S> Slots<K, S> {
     }
 
     /// The hash that the table knows the slot's key by.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hash(&self, slot: u32) -> u64 {
         match self.get(slot) {
             Slot::Vacant { hash, .. } | Slot::Resident { hash, .. } => expand(*hash),
@@ -197,10 +204,13 @@ mod tests {
     #[test]
     fn freed_slots_are_used_again_and_keep_what_they_are_given() {
         let mut slots: Slots<&str, u8> = Slots::new();
-        let a = slots.add(Slot::vacant(1, "a"));
-        let b = slots.add(Slot::vacant(2, "b"));
+        let (a, b) = (slots.new_slot(), slots.new_slot());
+        slots.put(a, Slot::vacant(1, "a"));
+        slots.put(b, Slot::vacant(2, "b"));
+        assert_eq!(slots.free(), None);
         assert!(matches!(slots.take(a), Slot::Vacant { key: "a", .. }));
-        assert_eq!(slots.add(Slot::Resident { hash: 3, cost: Cost::new(0), key: "c", value: 9 }), a);
+        assert_eq!(slots.free(), Some(a));
+        slots.put(a, Slot::Resident { hash: 3, cost: Cost::new(0), key: "c", value: 9 });
         assert_eq!((*slots.key(b), *slots.value(a)), ("b", 9));
     }
 

@@ -98,6 +98,7 @@ impl Block {
     }
 
     /// `stream` will read the block: orders it behind a pending write elsewhere, and notes it.
+    #[inline]
     pub(crate) fn lend(&self, stream: &Stream) -> Result<(), Error> {
         self.order(stream)?;
         self.note(stream);
@@ -105,6 +106,7 @@ impl Block {
     }
 
     /// As `lend`, for a read that is over before the caller goes on.
+    #[inline]
     pub(crate) fn order(&self, stream: &Stream) -> Result<(), Error> {
         stream.check(&self.heap().device)?;
         if self.notes().contains(StreamSet::WRITE_PENDING) && self.heap().order_after_write(self.span, stream)? {
@@ -126,7 +128,11 @@ impl Block {
     }
 
     pub(crate) fn note(&self, stream: &Stream) {
-        self.notes.fetch_or(stream.note().bits(), Ordering::Relaxed);
+        let note = stream.note();
+        // No read-modify-write for a stream that is noted already, or needs no note.
+        if !self.notes().contains(note) {
+            self.notes.fetch_or(note.bits(), Ordering::Relaxed);
+        }
     }
 
     /// `stream` wrote the block, up to `event` or, without one, up to what it holds when asked.
@@ -162,7 +168,7 @@ impl Block {
 
     pub(crate) fn into_raw(mut self) -> (Arc<HeapInner>, RawBlock) {
         let heap = self.heap.take().expect("whole"); // its drop then gives nothing up
-        (heap, RawBlock { address: self.address, span: self.span, notes: self.notes() })
+        (heap, RawBlock { address: self.address, span: self.span, notes: StreamSet::from_bits(*self.notes.get_mut()) })
     }
 
     pub(crate) fn from_raw(heap: Arc<HeapInner>, raw: RawBlock) -> Self {

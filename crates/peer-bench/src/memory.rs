@@ -1,9 +1,10 @@
 //! Heap bytes per entry at exactly 1,000,000, counted by the allocator of this program. Keys have 128 bits, payloads
-//! the 24 bytes of a handle; hapax holds real handles, whose own books are counted apart.
+//! the 24 bytes of a handle; hapax holds real handles, whose own books are counted apart. Its index is also counted
+//! around payloads of 64 bits.
 
 use crate::contenders::{Contender, contender};
 use crate::work::key;
-use hapax::{CacheOptions, DevBox, DryDevice, Heap, HeapOptions, Policy, VramCache};
+use hapax::{CacheOptions, DevBox, DryDevice, Heap, HeapOptions, Policy, VramCache, WordIndex};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -24,6 +25,9 @@ pub fn rows() -> Vec<Row> {
         if policy == Policy::Lru {
             rows.push(Row { name: "hapax's heap: the record of a span".to_owned(), bytes: span, stayed: ENTRIES });
         }
+    }
+    for (name, policy) in [("hapax's index, 64-bit payload", Policy::Lru), ("the same, CAMP", Policy::Camp)] {
+        rows.push(Row { name: name.to_owned(), bytes: of_the_index(policy), stayed: ENTRIES });
     }
     for name in ["Mutex<lru>", "quick_cache", "moka", "foyer-memory", "TinyUFO"] {
         let before = LIVE.load(Relaxed);
@@ -57,6 +61,15 @@ fn of_hapax(policy: Policy) -> (f64, f64) {
     let entry = LIVE.load(Relaxed) + in_vec - before; // the vector of handles is gone now
     assert_eq!(cache.stats().entries, ENTRIES);
     (entry as f64 / ENTRIES as f64, span as f64 / ENTRIES as f64)
+}
+
+fn of_the_index(policy: Policy) -> f64 {
+    let before = LIVE.load(Relaxed);
+    let index = WordIndex::new(policy, ENTRIES as u64);
+    (0..ENTRIES as u64).for_each(|number| assert!(index.insert(key(number), number, 1000 + number)));
+    let live = LIVE.load(Relaxed) - before;
+    assert_eq!(index.len(), ENTRIES);
+    live as f64 / ENTRIES as f64
 }
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);

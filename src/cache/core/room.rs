@@ -28,11 +28,10 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     }
 
     /// What no eviction can free, as far as it is known without a walk.
+    #[inline]
     fn known_held(&self) -> Sum {
-        let mut held = self.retired;
-        held.sub(self.collectable_sum);
+        let mut held = self.fixed;
         held.add(self.passed);
-        held.add(self.reserved);
         held
     }
 
@@ -49,75 +48,90 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     }
 
     /// Evicts until `new` fits beside what stays. The entry to be replaced leaves too, and is no victim.
+    #[inline(always)]
     pub(super) fn make_room(
         &mut self,
         new: Sum,
         replaced: Option<u32>,
         counts: &Counts,
-        out: &mut Removed<K, S>,
-    ) -> Result<(), Error> {
-        let (need_bytes, budget_bytes) = (new.bytes, self.budget_bytes);
-        if need_bytes > budget_bytes {
-            return Err(Error::Oversize { need_bytes, budget_bytes });
-        }
+    ) -> Result<Removed<K, S>, Error> {
         let held = self.known_held();
-        if need_bytes + held.bytes > budget_bytes {
-            return Err(Error::NoRoom { need_bytes, held_bytes: held.bytes, budget_bytes });
-        }
-        if held.entries + new.entries > self.max_entries {
-            return Err(Error::NoEntry { max_entries: self.max_entries });
+        let oversize = new.bytes > self.budget_bytes; // asked first: beyond it the next sum may not fit 64 bits
+        if oversize || new.bytes + held.bytes > self.budget_bytes || held.entries + new.entries > self.max_entries {
+            return Err(self.refusal(new));
         }
         let mut after = new;
         after.add(self.resident);
-        after.add(self.retired);
-        after.add(self.reserved);
-        after.sub(self.collectable_sum);
+        after.add(self.fixed);
         if let Some(slot) = replaced {
             after.sub(self.sum_of(slot));
         }
         let need = Sum {
-            bytes: after.bytes.saturating_sub(budget_bytes),
+            bytes: after.bytes.saturating_sub(self.budget_bytes),
             entries: after.entries.saturating_sub(self.max_entries),
         };
-        if need == Sum::default() && replaced.is_none() {
-            self.collect(counts, out);
-            return Ok(());
+        if replaced.is_some() || !self.collectable.is_empty() {
+            self.evict_by_plan(new, need, replaced, counts)
+        } else if need == Sum::default() {
+            Ok(Removed::new())
+        } else if let Some((slot, sum)) = self.sole_victim(need, counts) {
+            Ok(Removed::one(self.evict_one(slot, sum)))
+        } else {
+            self.evict_by_plan(new, need, replaced, counts)
         }
-        if let Some((slot, sum)) = self.sole_victim(need, replaced, counts) {
-            self.collect(counts, out);
-            self.policy.evict(slot);
-            self.policy.remove(slot);
-            self.renumber();
-            self.counters.evictions += 1;
-            let next = self.policy.first().map(|(_, next)| (next, self.slots.hash(next)));
-            out.push(self.take_charged(slot, sum));
-            self.ahead = next;
-            return Ok(());
+    }
+
+    /// Why what is held leaves no room.
+    #[cold]
+    fn refusal(&self, new: Sum) -> Error {
+        let (need_bytes, budget_bytes, held_bytes) = (new.bytes, self.budget_bytes, self.known_held().bytes);
+        if need_bytes > budget_bytes {
+            Error::Oversize { need_bytes, budget_bytes }
+        } else if need_bytes + held_bytes > budget_bytes {
+            Error::NoRoom { need_bytes, held_bytes, budget_bytes }
+        } else {
+            Error::NoEntry { max_entries: self.max_entries }
         }
+    }
+
+    /// The common case: the next victim is enough.
+    #[inline(always)]
+    fn sole_victim(&self, need: Sum, counts: &Counts) -> Option<(u32, Sum)> {
+        let (_, slot) = self.policy.first()?;
+        let sum = self.sum_of(slot);
+        (self.aside.is_empty() && sum.covers(need) && !counts.at(slot).is_leased()).then_some((slot, sum))
+    }
+
+    #[inline(always)]
+    fn evict_one(&mut self, slot: u32, sum: Sum) -> (K, S) {
+        self.policy.evict(slot);
+        self.policy.remove(slot);
+        self.renumber();
+        self.counters.evictions += 1;
+        let next = self.policy.first().map(|(_, next)| (next, self.slots.hash(next)));
+        let victim = self.take_charged(slot, sum);
+        self.ahead = next;
+        victim
+    }
+
+    /// Everything else. Out of line, so that the common case need not carry it along.
+    #[cold]
+    fn evict_by_plan(
+        &mut self,
+        new: Sum,
+        need: Sum,
+        replaced: Option<u32>,
+        counts: &Counts,
+    ) -> Result<Removed<K, S>, Error> {
         let (plan, freed) = self.plan(need, replaced, counts);
         if !freed.covers(need) {
             self.set_aside(plan, counts);
-            let held = self.known_held(); // every leased entry is passed now
-            return Err(if need_bytes + held.bytes > budget_bytes {
-                Error::NoRoom { need_bytes, held_bytes: held.bytes, budget_bytes }
-            } else {
-                Error::NoEntry { max_entries: self.max_entries }
-            });
+            return Err(self.refusal(new)); // every leased entry is passed now
         }
-        self.collect(counts, out);
-        self.evict(plan, replaced, counts, out);
-        Ok(())
-    }
-
-    /// The common case, without a plan: the next victim is enough.
-    #[inline]
-    fn sole_victim(&self, need: Sum, replaced: Option<u32>, counts: &Counts) -> Option<(u32, Sum)> {
-        if replaced.is_some() || !self.aside.is_empty() {
-            return None;
-        }
-        let (_, slot) = self.policy.first()?;
-        let sum = self.sum_of(slot);
-        (sum.covers(need) && !counts.at(slot).is_leased()).then_some((slot, sum))
+        let mut out = Removed::new();
+        self.collect(counts, &mut out);
+        self.evict(plan, replaced, counts, &mut out);
+        Ok(out)
     }
 
     /// Walks the order until enough is found: leased entries of the queue are passed, unleased ones detached.

@@ -40,6 +40,10 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         assert_eq!(resident, self.resident, "resident");
         assert_eq!(retired, self.retired, "retired");
         assert_eq!(collectable, self.collectable_sum, "collectable");
+        let mut fixed = self.reserved;
+        fixed.add(retired);
+        fixed.sub(collectable);
+        assert_eq!(fixed, self.fixed, "fixed");
         let queued: HashSet<u32> = self.collectable.iter().copied().collect();
         assert_eq!(queued.len(), self.collectable.len(), "a slot is collectable twice");
         assert_eq!(queued.len(), self.collectable_sum.entries, "collectable list");

@@ -4,8 +4,8 @@
 //! Entries of one ratio stand in one queue. *H = L + r*, and neither *L* nor the order of uses ever runs back, so
 //! that each queue is sorted by itself and the next victim is the least of the queues' heads.
 
+use crate::cache::policy::heads::Heads;
 use crate::cache::policy::{Order, Rank, Weight};
-use std::collections::BTreeSet;
 
 const NIL: u32 = u32::MAX;
 
@@ -17,16 +17,18 @@ const COST_MAX_NS: u64 = (1 << 47) - 1;
 /// Significant bits of a ratio that are kept.
 const KEPT: u32 = 5;
 /// Classes are ratios numbered without gaps; the greatest is that of `RATIO_MAX`.
-const CLASSES: usize = 657;
+pub(super) const CLASSES: usize = 657;
 const CLASS_BITS: u32 = 10;
 /// *L* at which every *H* is made small again: 2^8 turns of a cache full of the dearest there are.
 const REBASE_AT: u64 = 1 << 52;
 
-/// What an entry's links hold: its neighbours, or the halves of its passing number while it is detached.
+/// What CAMP keeps of a slot, in one piece, since every use needs all of it. The links are its neighbours, or the halves
+/// of its passing number while it is detached.
 #[derive(Clone, Copy)]
-struct Links {
+struct Entry {
     older: u32,
     newer: u32,
+    standing: Standing,
 }
 
 /// *H*, class and whether it was used again, in one word: `H << 11 | class << 1 | again`. Without the last bit it
@@ -36,12 +38,11 @@ struct Links {
 struct Standing(u64);
 
 pub(crate) struct Camp {
-    links: Vec<Links>,
-    standings: Vec<Standing>,
+    entries: Vec<Entry>,
     /// The ends of each class's queue.
     queues: Box<[Ends; CLASSES]>,
-    /// The places of the queues' heads.
-    heads: BTreeSet<u64>,
+    /// The place of each queue's head.
+    heads: Heads,
     /// *L*.
     clock: u64,
     rebase_at: u64,
@@ -96,6 +97,11 @@ fn class(ratio: u64) -> usize {
     (u64::from(cut) * 16 + (ratio >> cut)) as usize
 }
 
+/// The class of twice a class's ratio.
+fn doubled(class: usize) -> usize {
+    if class < 16 { 2 * class } else { (class + 16).min(CLASSES - 1) }
+}
+
 /// The ratio of a class.
 fn ratio_of(class: usize) -> u64 {
     let class = class as u64;
@@ -113,13 +119,11 @@ impl Order for Camp {
     #[inline(never)]
     fn admit(&mut self, slot: u32, weight: Weight) {
         let at = slot as usize;
-        if self.links.len() <= at {
-            self.links.resize(at + 1, Links { older: NIL, newer: NIL });
-            self.standings.resize(at + 1, Standing(0));
+        if self.entries.len() <= at {
+            self.entries.resize(at + 1, Entry { older: NIL, newer: NIL, standing: Standing(0) });
         }
         let ratio = ratio(weight);
-        self.standings[at] = Standing::new(self.clock + ratio, class(ratio), false);
-        self.push(slot);
+        self.push(slot, Standing::new(self.clock + ratio, class(ratio), false));
     }
 
     // Out of line, here and below: users of LRU should not carry it along.
@@ -136,7 +140,7 @@ impl Order for Camp {
 
     #[inline(never)]
     fn first(&self) -> Option<(Rank, u32)> {
-        let &place = self.heads.first()?;
+        let place = self.heads.least()?;
         Some((Rank { place, age: u64::MAX }, self.queues[class_of_place(place)].oldest))
     }
 
@@ -144,17 +148,18 @@ impl Order for Camp {
         debug_assert_eq!(self.first().map(|(_, first)| first), Some(slot), "passing numbers order only heads");
         self.unlink(slot);
         self.passings += 1;
-        self.links[slot as usize] = Links { older: (self.passings >> 32) as u32, newer: self.passings as u32 };
+        let entry = &mut self.entries[slot as usize];
+        (entry.older, entry.newer) = ((self.passings >> 32) as u32, self.passings as u32);
         self.rank(slot)
     }
 
     fn rank(&self, slot: u32) -> Rank {
-        let Links { older, newer } = self.links[slot as usize];
-        Rank { place: self.standings[slot as usize].place(), age: u64::from(older) << 32 | u64::from(newer) }
+        let Entry { older, newer, standing } = self.entries[slot as usize];
+        Rank { place: standing.place(), age: u64::from(older) << 32 | u64::from(newer) }
     }
 
     fn evict(&mut self, slot: u32) {
-        self.clock = self.clock.max(self.standings[slot as usize].h());
+        self.clock = self.clock.max(self.entries[slot as usize].standing.h());
     }
 
     fn renumber(&mut self) -> bool {
@@ -167,11 +172,9 @@ impl Order for Camp {
 
     #[inline(never)]
     fn readmit(&mut self, slot: u32) {
-        let standing = &mut self.standings[slot as usize];
-        let ratio = ratio_of(standing.class());
-        let ratio = if standing.is_again() { ratio } else { (2 * ratio).min(RATIO_MAX) };
-        *standing = Standing::new(self.clock + ratio, class(ratio), true);
-        self.push(slot);
+        let standing = self.entries[slot as usize].standing;
+        let class = if standing.is_again() { standing.class() } else { doubled(standing.class()) };
+        self.push(slot, Standing::new(self.clock + ratio_of(class), class, true));
     }
 
     fn attached(&self) -> Vec<(Rank, u32)> {
@@ -179,9 +182,9 @@ impl Order for Camp {
         for ends in self.queues.iter() {
             let mut slot = ends.oldest;
             while slot != NIL {
-                let place = self.standings[slot as usize].place();
-                attached.push((Rank { place, age: u64::MAX }, slot));
-                slot = self.links[slot as usize].newer;
+                let entry = self.entries[slot as usize];
+                attached.push((Rank { place: entry.standing.place(), age: u64::MAX }, slot));
+                slot = entry.newer;
             }
         }
         attached
@@ -191,47 +194,46 @@ impl Order for Camp {
 impl Camp {
     pub(crate) fn rebasing_at(clock: u64) -> Self {
         Camp {
-            links: Vec::new(),
-            standings: Vec::new(),
+            entries: Vec::new(),
             queues: Box::new([Ends { oldest: NIL, newest: NIL }; CLASSES]),
-            heads: BTreeSet::new(),
+            heads: Heads::new(),
             clock: 0,
             rebase_at: clock,
             passings: 0,
         }
     }
 
-    fn push(&mut self, slot: u32) {
-        let standing = self.standings[slot as usize];
-        let ends = &mut self.queues[standing.class()];
-        self.links[slot as usize] = Links { older: ends.newest, newer: NIL };
+    fn push(&mut self, slot: u32, standing: Standing) {
+        let class = standing.class();
+        let ends = &mut self.queues[class];
+        self.entries[slot as usize] = Entry { older: ends.newest, newer: NIL, standing };
         match ends.newest {
             NIL => {
                 ends.oldest = slot;
-                self.heads.insert(standing.place());
+                self.heads.set(class, standing.place());
             }
-            newest => self.links[newest as usize].newer = slot,
+            newest => self.entries[newest as usize].newer = slot,
         }
         ends.newest = slot;
     }
 
     fn unlink(&mut self, slot: u32) {
-        let Links { older, newer } = self.links[slot as usize];
-        let standing = self.standings[slot as usize];
-        let ends = &mut self.queues[standing.class()];
+        let Entry { older, newer, standing } = self.entries[slot as usize];
+        let class = standing.class();
+        let ends = &mut self.queues[class];
+        match newer {
+            NIL => ends.newest = older,
+            newer => self.entries[newer as usize].older = older,
+        }
         match older {
             NIL => {
                 ends.oldest = newer;
-                self.heads.remove(&standing.place());
-                if newer != NIL {
-                    self.heads.insert(self.standings[newer as usize].place());
+                match newer {
+                    NIL => self.heads.clear(class),
+                    newer => self.heads.set(class, self.entries[newer as usize].standing.place()),
                 }
             }
-            older => self.links[older as usize].newer = newer,
-        }
-        match newer {
-            NIL => ends.newest = older,
-            newer => self.links[newer as usize].older = older,
+            older => self.entries[older as usize].newer = newer,
         }
     }
 
@@ -240,11 +242,11 @@ impl Camp {
     #[cold]
     fn rebase(&mut self) {
         let mut below: Vec<u64> =
-            self.standings.iter().map(|standing| standing.h()).filter(|&h| h < self.clock).collect();
+            self.entries.iter().map(|entry| entry.standing.h()).filter(|&h| h < self.clock).collect();
         below.sort_unstable();
         below.dedup();
         let clock = below.len() as u64;
-        for standing in &mut self.standings {
+        for Entry { standing, .. } in &mut self.entries {
             let h = match standing.h().checked_sub(self.clock) {
                 Some(above) => clock + above,
                 None => below.partition_point(|&other| other < standing.h()) as u64,
@@ -252,8 +254,9 @@ impl Camp {
             *standing = Standing::new(h, standing.class(), standing.is_again());
         }
         self.clock = clock;
-        let heads = self.queues.iter().filter(|ends| ends.oldest != NIL);
-        self.heads = heads.map(|ends| self.standings[ends.oldest as usize].place()).collect();
+        for (class, ends) in self.queues.iter().enumerate().filter(|(_, ends)| ends.oldest != NIL) {
+            self.heads.set(class, self.entries[ends.oldest as usize].standing.place());
+        }
     }
 }
 
@@ -298,6 +301,13 @@ mod tests {
     }
 
     #[test]
+    fn twice_a_ratio_is_of_the_class_that_is_said_to_be() {
+        for of_class in 1..CLASSES {
+            assert_eq!(doubled(of_class), class((2 * ratio_of(of_class)).min(RATIO_MAX)), "class {of_class}");
+        }
+    }
+
+    #[test]
     fn the_cheapest_leave_first_and_the_dear_age() {
         let mut camp = Camp::default();
         camp.admit(0, costing(20));
@@ -316,12 +326,12 @@ mod tests {
         let mut camp = Camp::default();
         (0..3).for_each(|slot| camp.admit(slot, costing(10)));
         camp.touch(0);
-        assert_eq!((camp.standings[0].h(), order(&camp)), (20, vec![1, 2, 0]));
+        assert_eq!((camp.entries[0].standing.h(), order(&camp)), (20, vec![1, 2, 0]));
         camp.touch(0);
-        assert_eq!(camp.standings[0].h(), 20);
+        assert_eq!(camp.entries[0].standing.h(), 20);
         camp.admit(3, Weight { cost_ns: u64::MAX, bytes: 1 });
         camp.touch(3);
-        assert_eq!(camp.standings[3].h(), RATIO_MAX);
+        assert_eq!(camp.entries[3].standing.h(), RATIO_MAX);
     }
 
     #[test]

@@ -29,22 +29,22 @@ macro_rules! whichever {
 }
 
 impl Order for Chosen {
-    #[inline]
+    #[inline(always)]
     fn admit(&mut self, slot: u32, weight: Weight) {
         whichever!(self, order => order.admit(slot, weight));
     }
 
-    #[inline]
+    #[inline(always)]
     fn touch(&mut self, slot: u32) {
         whichever!(self, order => order.touch(slot));
     }
 
-    #[inline]
+    #[inline(always)]
     fn remove(&mut self, slot: u32) {
         whichever!(self, order => order.remove(slot));
     }
 
-    #[inline]
+    #[inline(always)]
     fn first(&self) -> Option<(Rank, u32)> {
         whichever!(self, order => order.first())
     }
@@ -57,12 +57,12 @@ impl Order for Chosen {
         whichever!(self, order => order.rank(slot))
     }
 
-    #[inline]
+    #[inline(always)]
     fn evict(&mut self, slot: u32) {
         whichever!(self, order => order.evict(slot));
     }
 
-    #[inline]
+    #[inline(always)]
     fn renumber(&mut self) -> bool {
         whichever!(self, order => order.renumber())
     }

@@ -12,10 +12,12 @@ struct Links {
     newer: u32,
 }
 
+/// In this order since a use writes the ends, which the core keeps next to the lock.
+#[repr(C)]
 pub(crate) struct Lru {
-    links: Vec<Links>,
     oldest: u32,
     newest: u32,
+    links: Vec<Links>,
     passings: u64,
 }
 
@@ -29,7 +31,7 @@ impl Default for Lru {
 }
 
 impl Order for Lru {
-    #[inline]
+    #[inline(always)]
     fn admit(&mut self, slot: u32, _: Weight) {
         if self.links.len() <= slot as usize {
             self.links.resize(slot as usize + 1, Links { older: NIL, newer: NIL });
@@ -37,7 +39,7 @@ impl Order for Lru {
         self.push(slot);
     }
 
-    #[inline]
+    #[inline(always)]
     fn touch(&mut self, slot: u32) {
         if self.newest != slot {
             self.unlink(slot);
@@ -45,12 +47,12 @@ impl Order for Lru {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn remove(&mut self, slot: u32) {
         self.unlink(slot);
     }
 
-    #[inline]
+    #[inline(always)]
     fn first(&self) -> Option<(Rank, u32)> {
         (self.oldest != NIL).then_some((ATTACHED, self.oldest))
     }
@@ -68,10 +70,10 @@ impl Order for Lru {
         Rank { place: 0, age: u64::from(older) << 32 | u64::from(newer) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn evict(&mut self, _: u32) {}
 
-    #[inline]
+    #[inline(always)]
     fn renumber(&mut self) -> bool {
         false
     }
@@ -88,7 +90,7 @@ impl Order for Lru {
 }
 
 impl Lru {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, slot: u32) {
         self.links[slot as usize] = Links { older: self.newest, newer: NIL };
         match self.newest {
@@ -98,7 +100,7 @@ impl Lru {
         self.newest = slot;
     }
 
-    #[inline]
+    #[inline(always)]
     fn unlink(&mut self, slot: u32) {
         let Links { older, newer } = self.links[slot as usize];
         match older {

@@ -3,6 +3,7 @@
 
 pub(crate) mod camp;
 pub(crate) mod chosen;
+mod heads;
 pub(crate) mod lru;
 
 /// Which entries a cache evicts first: [`CacheOptions::policy`](crate::CacheOptions::policy).
@@ -36,7 +37,7 @@ pub enum Policy {
     /// bits, and doubled from the second use on; *L* is the greatest *H* that was evicted so far. Of equal *H* the lesser *r*
     /// leaves first, and then the one used longer ago. Exact: no sampling.
     ///
-    /// O(1), and O(log q) where the head of one of the q queues changes, one for each *r* in use (at most 656).
+    /// O(1): at most ten comparisons more where the head of a queue changes. There is one queue for each *r*.
     Camp,
 }
 
