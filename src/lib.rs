@@ -54,7 +54,7 @@ mod warm;
 
 pub use crate::cache::evictions::Evictions;
 pub use crate::cache::lease::{Lease, OwnedLease};
-pub use crate::cache::options::CacheOptions;
+pub use crate::cache::options::{CacheOptions, Mode};
 pub use crate::cache::policy::Policy;
 pub use crate::cache::resident::Resident;
 pub use crate::cache::trace::TraceWriter;

@@ -5,18 +5,19 @@
 //! - **queued**: in the policy's queue, leased or not;
 //! - **passed**: an eviction found it leased and took it out of the queue, with its rank; its last release puts it
 //! - **aside**: passed, and unleased since. The least of the ranks aside and in the queue is the next victim;
-//! - **retired**: without a key, until its last lease ends and it is collected.
+//! - **retired**: without a key and flagged so, until its last lease ends and it is collected.
 //!
 //! So an eviction meets each leased entry once per use, a refusal that is repeated costs O(1), and the
 //! victims are the same as if every eviction had walked the whole order and skipped the leased.
 
 use crate::cache::count::{Count, Counts, PASSED, RETIRED};
+use crate::cache::front::Front;
+use crate::cache::front::table::Table;
 use crate::cache::planted::{Bug, planted};
 use crate::cache::policy::{Order, Rank, Weight};
-use crate::cache::slot::{Cost, Slot, Slots, Stored, expand};
+use crate::cache::slot::{Cost, Slot, Slots, Stored};
 use crate::device::stream::StreamSet;
 use crate::error::Error;
-use hashbrown::HashTable;
 use smallvec::SmallVec;
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use std::collections::BTreeMap;
 pub(crate) type Removed<K, S> = SmallVec<[(K, S); 1]>;
 
 pub(crate) struct Core<K, S, P: Order> {
-    table: HashTable<u32>,
+    table: Table,
     slots: Slots<K, S>,
     policy: P,
     aside: BTreeMap<Rank, u32>,
@@ -43,7 +44,7 @@ pub(crate) struct Core<K, S, P: Order> {
     granule_bytes: u64,
     /// The hash of the next victim, read while this one is looked for in the table: by the time that it is
     /// evicted, its slot has come from memory. Worth a tenth of an eviction at 100,000 entries.
-    ahead: Option<(u32, u64)>,
+    ahead: Option<(u32, u32)>,
     pub(crate) counters: Counters,
 }
 
@@ -100,9 +101,20 @@ impl Sum {
 
 impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     pub(crate) fn new(policy: P, budget_bytes: u64, max_entries: usize, granule_bytes: u64) -> Self {
+        Self::behind(None, policy, budget_bytes, max_entries, granule_bytes)
+    }
+
+    /// With a front, which takes leases without the lock.
+    pub(crate) fn behind(
+        front: Option<&Front<K, S>>,
+        policy: P,
+        budget_bytes: u64,
+        max_entries: usize,
+        granule_bytes: u64,
+    ) -> Self {
         Core {
-            table: HashTable::new(),
-            slots: Slots::new(),
+            table: front.map_or_else(Table::locked, Front::table),
+            slots: Slots::new(front.map(Front::pages)),
             policy,
             aside: BTreeMap::new(),
             collectable: Vec::new(),
@@ -127,15 +139,15 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         K: Borrow<Q>,
     {
         let mut resident = false;
-        let found = self.table.find(expand(hash), |&slot| {
+        let found = self.table.find(hash, |slot| {
             let held = self.slots.get(slot);
             resident = matches!(held, Slot::Resident { .. });
             held.key().borrow() == key
         });
         match found {
             None => Place::Absent,
-            Some(&slot) if resident => Place::Resident(slot),
-            Some(&slot) => Place::Vacant(slot),
+            Some(slot) if resident => Place::Resident(slot),
+            Some(slot) => Place::Vacant(slot),
         }
     }
 
@@ -144,13 +156,21 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     pub(crate) fn hit(&mut self, slot: u32, count: &Count, stream: StreamSet) -> (S::View, bool) {
         self.counters.hits += 1;
         self.used_again(slot, count);
-        let value = self.slots.value_mut(slot);
-        let lent = (value.view(), value.lend(stream));
+        let lent = self.lend(slot, count, stream);
         // Last: an atomic read-modify-write holds up the loads behind it.
         if !planted(Bug::LeaseOutsideLock) {
             count.take();
         }
         lent
+    }
+
+    #[inline]
+    fn lend(&mut self, slot: u32, count: &Count, stream: StreamSet) -> (S::View, bool) {
+        if count.is_lock_free() {
+            return self.lend_beside_lock_free(slot, count, stream);
+        }
+        let value = self.slots.value_mut(slot);
+        (value.view(), value.lend(stream))
     }
 
     #[inline]
@@ -210,9 +230,11 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
             _ => unreachable!("a vacancy stays until its holder commits"),
         });
         self.admitted(slot, cost_ns);
-        counts.at(slot).take();
-        let value = self.slots.value_mut(slot);
-        (value.view(), value.lend(stream))
+        let count = counts.at(slot);
+        count.take();
+        let lent = self.lend(slot, count, stream);
+        self.open_for_front(slot, count);
+        lent
     }
 
     /// Puts an entry in, unleased, in place of an unleased one with the same key. What leaves goes to
@@ -227,10 +249,14 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         let replaced = match place {
             Place::Absent => None,
             Place::Vacant(_) => return Err(Error::BeingFilled),
-            Place::Resident(slot) if counts.at(slot).is_leased() => return Err(Error::Leased),
+            Place::Resident(slot) if !counts.at(slot).close() => return Err(Error::Leased),
             Place::Resident(slot) => Some(slot),
         };
-        self.make_room(Sum::one(charge), replaced, counts, out)
+        let room = self.make_room(Sum::one(charge), replaced, counts, out);
+        if let (Err(_), Some(slot)) = (&room, replaced) {
+            self.reopen_for_front(slot, counts.at(slot));
+        }
+        room
     }
 
     /// Puts in what `make_room_for` made room for.
@@ -238,16 +264,17 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         let content = Slot::Resident { hash, cost: Cost::new(cost_ns), key, value };
         let slot = self.add(hash, content, counts);
         self.admitted(slot, cost_ns);
+        self.open_for_front(slot, counts.at(slot));
     }
 
-    /// Takes an unleased resident entry out.
+    /// Takes an unleased, closed resident entry out.
     pub(crate) fn remove(&mut self, slot: u32, counts: &Counts) -> (K, S) {
         if counts.at(slot).is_flagged(PASSED) {
             self.leave_passed(slot, counts.at(slot));
         } else {
             self.policy.remove(slot);
         }
-        self.take(slot)
+        self.take(slot, counts)
     }
 
     /// Hides a resident entry: taken out at once if unleased, else when its last lease has ended.
@@ -266,10 +293,6 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         let sum = self.sum_of(slot);
         self.resident.sub(sum);
         self.retired.add(sum);
-        self.slots.change(slot, |held| match held {
-            Slot::Resident { key, value, .. } => Slot::retired(key, value),
-            _ => unreachable!("only resident entries are retired"),
-        });
     }
 
     /// The last lease of a flagged entry ended. By now the slot may have been leased again, or be
@@ -278,19 +301,22 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         if counts.at(slot).is_leased() && !planted(Bug::SlotReused) {
             return;
         }
-        let sum = match self.slots.get_mut(slot) {
-            Slot::Retired { queued, value, .. } => {
-                if std::mem::replace(queued, true) && !planted(Bug::DoubleReturn) {
-                    return;
-                }
-                let sum = Sum::one(value.charge_bytes(self.granule_bytes));
-                self.collectable.push(slot);
-                self.collectable_sum.add(sum);
-                return;
-            }
+        let sum = match self.slots.get(slot) {
             Slot::Resident { value, .. } => Sum::one(value.charge_bytes(self.granule_bytes)),
-            Slot::Free { .. } | Slot::Vacant { .. } => return,
+            Slot::Retired { value, .. } if planted(Bug::DoubleReturn) => {
+                Sum::one(value.charge_bytes(self.granule_bytes))
+            }
+            Slot::Free { .. } | Slot::Vacant { .. } | Slot::Retired { .. } => return,
         };
+        if counts.at(slot).is_flagged(RETIRED) {
+            self.slots.change(slot, |held| match held {
+                Slot::Resident { key, value, .. } | Slot::Retired { key, value, .. } => Slot::retired(key, value),
+                _ => unreachable!("it has a value"),
+            });
+            self.collectable.push(slot);
+            self.collectable_sum.add(sum);
+            return;
+        }
         if planted(Bug::SlotReused) || counts.at(slot).is_flagged(PASSED) && !self.is_aside(slot) {
             self.aside.insert(self.policy.rank(slot), slot);
             self.aside_sum.add(sum);
@@ -310,10 +336,11 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         for slot in std::mem::take(&mut self.collectable) {
             counts.at(slot).unflag(RETIRED);
             match self.slots.take(slot) {
-                Slot::Retired { key, value, .. } => {
+                Slot::Retired { key, mut value, .. } => {
                     let sum = Sum::one(value.charge_bytes(self.granule_bytes));
                     self.retired.sub(sum);
                     self.collectable_sum.sub(sum);
+                    value.lend(counts.at(slot).take_notes());
                     out.push((key, value));
                 }
                 _ => unreachable!("a retired entry stays until it is collected"),
@@ -324,7 +351,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     /// Retires everything, in the order of eviction.
     pub(crate) fn clear(&mut self, counts: &Counts, out: &mut Removed<K, S>) {
         self.collect(counts, out);
-        for slot in self.in_order() {
+        for slot in self.in_order(counts) {
             self.retire(slot, counts, out);
         }
     }
@@ -332,8 +359,8 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     /// Takes out every entry that has no lease, in the order of eviction.
     pub(crate) fn drain(&mut self, counts: &Counts, out: &mut Removed<K, S>) {
         self.collect(counts, out);
-        for slot in self.in_order() {
-            if !counts.at(slot).is_leased() {
+        for slot in self.in_order(counts) {
+            if counts.at(slot).close() {
                 let entry = self.remove(slot, counts);
                 out.push(entry);
             }
@@ -365,8 +392,8 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         self.slots.value(slot).charge_bytes(self.granule_bytes)
     }
 
-    pub(crate) fn value_mut(&mut self, slot: u32) -> &mut S {
-        self.slots.value_mut(slot)
+    pub(crate) fn value(&self, slot: u32) -> &S {
+        self.slots.value(slot)
     }
 
     /// Whether the entry of a held lease, retired or not, is of `key`.
@@ -389,7 +416,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
             cost_ns: self.cost_ns(slot),
             leased: counts.at(slot).is_leased(),
         };
-        self.in_order().into_iter().map(row).collect()
+        self.in_order(counts).into_iter().map(row).collect()
     }
 
     /// Resident, retired, reserved.
@@ -404,7 +431,9 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     /// Resident bytes that are leased. O(entries).
     pub(crate) fn leased_bytes(&self, counts: &Counts) -> u64 {
         let resident = self.slots.iter().filter_map(|(slot, held)| match held {
-            Slot::Resident { value, .. } if counts.at(slot).is_leased() => Some(value.charge_bytes(self.granule_bytes)),
+            Slot::Resident { value, .. } if counts.at(slot).is_leased() && !counts.at(slot).is_flagged(RETIRED) => {
+                Some(value.charge_bytes(self.granule_bytes))
+            }
             _ => None,
         });
         resident.sum()
@@ -414,7 +443,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         let slot = self.slots.add(content);
         counts.grow(slot);
         let slots = &self.slots;
-        self.table.insert_unique(expand(hash), slot, |&slot| slots.hash(slot));
+        self.table.insert(hash, slot, |slot| slots.hash(slot));
         slot
     }
 
@@ -425,17 +454,20 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     }
 
     /// Removes an entry that is in no queue any more.
-    fn take(&mut self, slot: u32) -> (K, S) {
-        self.take_charged(slot, self.sum_of(slot))
+    fn take(&mut self, slot: u32, counts: &Counts) -> (K, S) {
+        self.take_charged(slot, self.sum_of(slot), counts)
     }
 
     /// As `take`, with the entry's charge at hand.
     #[inline]
-    fn take_charged(&mut self, slot: u32, sum: Sum) -> (K, S) {
+    fn take_charged(&mut self, slot: u32, sum: Sum, counts: &Counts) -> (K, S) {
         self.resident.sub(sum);
         self.forget_key(slot);
         match self.slots.take(slot) {
-            Slot::Resident { key, value, .. } => (key, value),
+            Slot::Resident { key, mut value, .. } => {
+                value.lend(counts.at(slot).take_notes());
+                (key, value)
+            }
             _ => unreachable!("only resident entries are taken"),
         }
     }
@@ -443,11 +475,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     fn forget_key(&mut self, slot: u32) {
         let ahead = self.ahead.take_if(|(next, _)| *next == slot); // it may be another key's soon
         let hash = ahead.map_or_else(|| self.slots.hash(slot), |(_, hash)| hash);
-        let found = self.table.find_entry(hash, |&other| other == slot);
-        match found {
-            Ok(entry) => drop(entry.remove()),
-            Err(_) => unreachable!("every key is in the table"),
-        }
+        self.table.remove(hash, slot);
     }
 
     fn sum_of(&self, slot: u32) -> Sum {
@@ -471,10 +499,13 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     }
 
     /// Every resident slot in the policy's order. O(n log n) in the passed, O(n) in all.
-    fn in_order(&self) -> Vec<u32> {
+    fn in_order(&self, counts: &Counts) -> Vec<u32> {
         let mut ranked = self.policy.attached();
         let queued = ranked.len();
-        let resident = self.slots.iter().filter(|(_, held)| matches!(held, Slot::Resident { .. }));
+        let resident = self
+            .slots
+            .iter()
+            .filter(|&(slot, held)| matches!(held, Slot::Resident { .. }) && !counts.at(slot).is_flagged(RETIRED));
         if queued < self.resident.entries {
             let queue: std::collections::HashSet<u32> = ranked.iter().map(|&(_, slot)| slot).collect();
             let detached = resident.map(|(slot, _)| slot).filter(|slot| !queue.contains(slot));
@@ -485,6 +516,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     }
 }
 
+mod relaxed;
 mod room;
 mod validate;
 

@@ -7,6 +7,7 @@
 use crate::cache::core::{Core, Counters, Place, Removed, Row, Sum};
 use crate::cache::count::{Count, Counts};
 use crate::cache::flight::{Flights, Gate, Patience, with_wait_graph_locked};
+use crate::cache::front::Front;
 use crate::cache::planted::{Bug, planted};
 use crate::cache::policy::Order;
 use crate::cache::policy::chosen::Chosen;
@@ -23,6 +24,8 @@ pub(crate) struct Index<K, S, P: Order = Chosen> {
     state: Mutex<State<K, S, P>>,
     counts: Counts,
     hasher: DefaultHashBuilder,
+    /// In relaxed mode: hits without the lock.
+    front: Option<Front<K, S>>,
 }
 
 struct State<K, S, P: Order> {
@@ -76,6 +79,21 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
             }),
             counts: Counts::new(),
             hasher: DefaultHashBuilder::default(),
+            front: None,
+        }
+    }
+
+    /// Where a hit does not take the lock, and the order is told of it when an eviction meets the entry.
+    pub(crate) fn relaxed(policy: P, budget_bytes: u64, max_entries: usize, granule_bytes: u64) -> Self {
+        let front = Front::new();
+        Index {
+            state: Mutex::new(State {
+                core: Core::behind(Some(&front), policy, budget_bytes, max_entries, granule_bytes),
+                flights: Flights::new(),
+            }),
+            counts: Counts::lock_free(),
+            hasher: DefaultHashBuilder::default(),
+            front: Some(front),
         }
     }
 
@@ -87,6 +105,9 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
         Q: ?Sized + Hash + Eq,
     {
         let hash = self.hash(key);
+        if let Some(hit) = self.hit_lock_free(hash, key, stream) {
+            return Some(hit);
+        }
         let mut state = self.state.lock();
         match state.core.find(hash, key) {
             Place::Resident(slot) => Some(self.hit(state, slot, stream)),
@@ -104,6 +125,9 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
         let hash = self.hash(key);
+        if let Some(hit) = self.hit_lock_free(hash, key, stream) {
+            return Ok(Found::Hit(hit));
+        }
         let mut owned: Option<K> = None; // declared before the guard, so that it is dropped after it
         let mut state = self.state.lock();
         loop {
@@ -241,7 +265,7 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
         let mut state = self.state.lock();
         match state.core.find(hash, key) {
             Place::Absent | Place::Vacant(_) => Take::Absent,
-            Place::Resident(slot) if self.counts.at(slot).is_leased() => Take::Leased,
+            Place::Resident(slot) if !self.counts.at(slot).close() => Take::Leased,
             Place::Resident(slot) => {
                 let (key, value) = state.core.remove(slot, &self.counts);
                 Take::Taken(key, value)
@@ -330,13 +354,14 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
     pub(crate) fn figures(&self) -> Figures {
         let state = self.state.lock();
         let (resident, retired, reserved) = state.core.sums();
+        let unseen = self.front.as_ref().map_or(0, Front::hits);
         Figures {
             resident,
             retired,
             reserved,
             leased_bytes: state.core.leased_bytes(&self.counts),
             budget_bytes: state.core.budget_bytes(),
-            counters: state.core.counters,
+            counters: Counters { hits: state.core.counters.hits + unseen, ..state.core.counters },
         }
     }
 
@@ -348,9 +373,14 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
         state.core.budget_bytes() - (resident.bytes + retired.bytes + reserved.bytes)
     }
 
-    /// Reads or changes what a leased slot holds.
-    pub(crate) fn with_value<R>(&self, slot: u32, change: impl FnOnce(&mut S) -> R) -> R {
-        change(self.state.lock().core.value_mut(slot))
+    /// Reads what a leased slot holds.
+    pub(crate) fn with_value<R>(&self, slot: u32, read: impl FnOnce(&S) -> R) -> R {
+        read(self.state.lock().core.value(slot))
+    }
+
+    /// Changes what a leased slot holds; in relaxed mode only while a write to it is pending.
+    pub(crate) fn change_value(&self, slot: u32, change: impl FnOnce(&mut S)) {
+        self.state.lock().core.change_pending(slot, &self.counts, change);
     }
 
     pub(crate) fn reject(&self) {
@@ -359,6 +389,15 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
 
     pub(crate) fn validate(&self) {
         self.state.lock().core.validate(&self.counts);
+    }
+
+    #[inline]
+    fn hit_lock_free<Q>(&self, hash: u32, key: &Q, stream: StreamSet) -> Option<Hit<'_, S::View>>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Eq,
+    {
+        self.front.as_ref()?.hit(self, &self.counts, hash, key, stream)
     }
 
     #[inline]

@@ -10,6 +10,8 @@ pub(crate) mod count;
 pub(crate) mod cuda;
 pub(crate) mod evictions;
 pub(crate) mod flight;
+pub(crate) mod front;
+pub(crate) mod growing;
 pub(crate) mod index;
 pub(crate) mod lease;
 pub(crate) mod module;
@@ -29,7 +31,7 @@ use crate::cache::evictions::Evictions;
 use crate::cache::flight::Patience;
 use crate::cache::index::{Found, Hit, Index, Take};
 use crate::cache::lease::Lease;
-use crate::cache::options::{CacheOptions, check_budget};
+use crate::cache::options::{CacheOptions, Mode, check_budget};
 use crate::cache::resident::{Resident, Spans};
 use crate::cache::slot::Stored;
 use crate::cache::trace::TraceWriter;
@@ -139,13 +141,16 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
     /// # Errors
     /// [`Error::BadOption`]: a budget of 0 or above the heap's limit, or no entries at all.
     pub fn with_options(heap: &Heap, options: CacheOptions) -> Result<Self, Error> {
-        let CacheOptions { budget_bytes, max_entries, policy, trace } = options;
+        let CacheOptions { budget_bytes, max_entries, policy, mode, trace } = options;
         check_budget(heap, budget_bytes)?;
         if max_entries == 0 {
             return Err(Error::BadOption("max_entries of 0; a cache holds one entry at least".to_owned()));
         }
         Ok(Cache {
-            index: Index::new(policy.into(), budget_bytes, max_entries, heap.granule_bytes()),
+            index: match mode {
+                Mode::Exact => Index::new(policy.into(), budget_bytes, max_entries, heap.granule_bytes()),
+                Mode::Relaxed => Index::relaxed(policy.into(), budget_bytes, max_entries, heap.granule_bytes()),
+            },
             heap: heap.clone(),
             fills: Mutex::new(FillHistogram::new()),
             trace,
@@ -506,7 +511,7 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
             all_passed &= self.heap_inner().order_after_write(span, stream)?;
         }
         if all_passed {
-            self.index.with_value(slot, V::writes_passed);
+            self.index.change_value(slot, V::writes_passed);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Making room: which entries leave so that something new fits. All of it happens before anything is admitted, and a
 //! refusal changes nothing.
 
+use crate::cache::core::relaxed::{CHANCES, let_used_stay};
 use crate::cache::core::{Core, Removed, Sum};
 use crate::cache::count::{Counts, PASSED};
 use crate::cache::policy::{Order, Rank};
@@ -23,7 +24,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         let before = self.collectable_sum.bytes;
         self.collect(counts, out);
         let need = Sum { bytes: bytes.saturating_sub(before), entries: 0 };
-        let (plan, _) = self.plan(need, None, counts);
+        let (plan, _) = self.plan(need, None, &mut { CHANCES }, counts);
         self.evict(plan, None, counts, out);
     }
 
@@ -80,6 +81,8 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
             self.collect(counts, out);
             return Ok(());
         }
+        let mut chances = CHANCES;
+        self.let_used_stay(&mut chances, counts);
         if let Some((slot, sum)) = self.sole_victim(need, replaced, counts) {
             self.collect(counts, out);
             self.policy.evict(slot);
@@ -87,11 +90,11 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
             self.renumber();
             self.counters.evictions += 1;
             let next = self.policy.first().map(|(_, next)| (next, self.slots.hash(next)));
-            out.push(self.take_charged(slot, sum));
+            out.push(self.take_charged(slot, sum, counts));
             self.ahead = next;
             return Ok(());
         }
-        let (plan, freed) = self.plan(need, replaced, counts);
+        let (plan, freed) = self.plan(need, replaced, &mut chances, counts);
         if !freed.covers(need) {
             self.set_aside(plan, counts);
             let held = self.known_held(); // every leased entry is passed now
@@ -106,7 +109,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         Ok(())
     }
 
-    /// The common case, without a plan: the next victim is enough.
+    /// The common case, without a plan: the next victim is enough. It is closed.
     #[inline]
     fn sole_victim(&self, need: Sum, replaced: Option<u32>, counts: &Counts) -> Option<(u32, Sum)> {
         if replaced.is_some() || !self.aside.is_empty() {
@@ -114,16 +117,20 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         }
         let (_, slot) = self.policy.first()?;
         let sum = self.sum_of(slot);
-        (sum.covers(need) && !counts.at(slot).is_leased()).then_some((slot, sum))
+        (sum.covers(need) && counts.at(slot).close()).then_some((slot, sum))
     }
 
-    /// Walks the order until enough is found: leased entries of the queue are passed, unleased ones detached.
-    fn plan(&mut self, need: Sum, replaced: Option<u32>, counts: &Counts) -> (Plan, Sum) {
+    /// Walks the order until enough is found: leased entries of the queue are passed, unleased ones detached and closed.
+    fn plan(&mut self, need: Sum, replaced: Option<u32>, chances: &mut u32, counts: &Counts) -> (Plan, Sum) {
+        let lock_free = self.table.is_lock_free();
         let Core { policy, slots, aside, passed, granule_bytes, .. } = self;
         let mut aside = aside.iter().peekable();
         let mut plan = Plan::new();
         let mut freed = Sum::default();
         while !freed.covers(need) {
+            if lock_free {
+                let_used_stay(policy, chances, counts);
+            }
             let step = match (aside.peek(), policy.first()) {
                 (None, None) => break,
                 (Some((rank, _)), queued) if queued.is_none_or(|(first, _)| **rank <= first) => {
@@ -152,6 +159,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     fn set_aside(&mut self, plan: Plan, counts: &Counts) {
         for Step { slot, rank, .. } in plan.into_iter().filter(|step| !step.aside) {
             counts.at(slot).flag(PASSED);
+            self.reopen_for_front(slot, counts.at(slot));
             self.aside.insert(rank, slot);
             self.aside_sum.add(self.sum_of(slot));
         }
@@ -160,12 +168,17 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     fn evict(&mut self, plan: Plan, replaced: Option<u32>, counts: &Counts, out: &mut Removed<K, S>) {
         if let Some(slot) = replaced {
             let detached = plan.iter().any(|step| step.slot == slot && !step.aside);
-            let entry = if detached { self.take(slot) } else { self.remove(slot, counts) };
+            let entry = if detached { self.take(slot, counts) } else { self.remove(slot, counts) };
             out.push(entry);
         }
         for Step { slot, aside, .. } in plan.into_iter().filter(|step| Some(step.slot) != replaced) {
             self.policy.evict(slot);
-            let entry = if aside { self.remove(slot, counts) } else { self.take(slot) };
+            let entry = if aside {
+                counts.at(slot).shut();
+                self.remove(slot, counts)
+            } else {
+                self.take(slot, counts)
+            };
             self.counters.evictions += 1;
             out.push(entry);
         }
