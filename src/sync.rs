@@ -7,7 +7,7 @@
 #[cfg(not(hapax_loom))]
 mod imp {
     pub(crate) use parking_lot::{Mutex, MutexGuard};
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
     pub(crate) use std::thread::ThreadId;
     use std::time::Duration;
 
@@ -74,7 +74,7 @@ mod imp {
 #[cfg(hapax_loom)]
 mod imp {
     pub(crate) use loom::sync::MutexGuard;
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
     pub(crate) use loom::thread::ThreadId;
     use std::time::Duration;
 

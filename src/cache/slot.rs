@@ -4,9 +4,9 @@
 //! then ask for `&mut` of a slot only while no such lookup can be reading it, see `front::pin`.
 #![expect(unsafe_code, reason = "lookups of a relaxed index read what they have leased, without its lock")]
 
-use crate::cache::growing::Growing;
+use crate::cache::front::published::Published;
 use crate::device::stream::StreamSet;
-use crate::sync::UnsafeCell;
+use crate::sync::{Ordering, UnsafeCell};
 use std::mem::MaybeUninit;
 use std::sync::{Arc, OnceLock};
 
@@ -67,57 +67,65 @@ type Chunk<K, S> = [Cell<K, S>; CHUNK];
 
 const CHUNK: usize = if cfg!(hapax_loom) { 4 } else { 1024 };
 
-struct Cell<K, S>(UnsafeCell<Slot<K, S>>);
+/// A slot, as lookups without the lock see it.
+pub(crate) struct Cell<K, S>(UnsafeCell<Slot<K, S>>);
 
-// SAFETY: the cell's contents are reached by `Slots`, which has one owner at a time, and by `Pages::read_pinned`, whose
-// callers read what nobody changes meanwhile. Such reads lend `&K` and `&S` to several threads, hence `Sync`; keys and values
-// leave by another thread than they came, hence `Send`.
+// SAFETY: the contents are reached by `Slots`, which has one owner at a time, and by `read_pinned`, whose callers read
+// what nobody changes meanwhile. Such reads lend `&K` and `&S` to several threads, hence `Sync`; keys and values leave by
+// another thread than they came, hence `Send`.
 unsafe impl<K: Send + Sync, S: Send + Sync> Sync for Cell<K, S> {}
 
+impl<K, S> Cell<K, S> {
+    /// Reads without the lock.
+    ///
+    /// # Safety
+    /// The caller holds a lease of the slot's entry that was taken while the entry was open. Then nobody takes `&mut` of
+    /// the slot before that lease has ended.
+    #[inline]
+    pub(crate) unsafe fn read_pinned<R>(&self, read: impl FnOnce(&Slot<K, S>) -> R) -> R {
+        // SAFETY: the caller's lease keeps the slot from being changed, and `Slots` only reads it meanwhile.
+        read(unsafe { &*self.0.reading() })
+    }
+
+    /// Begins to fetch it from memory, so that it comes while its lease is being counted: an atomic step holds up the
+    /// loads behind it.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        #[cfg(all(target_arch = "x86_64", not(any(hapax_loom, miri))))]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let cell: *const Self = self;
+            // SAFETY: SSE is part of x86-64; a prefetch is no access, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(cell.cast()) };
+        }
+    }
+}
+
 /// The chunks, for lookups without the lock.
-pub(crate) struct Pages<K, S>(Growing<OnceLock<Arc<Chunk<K, S>>>, 4>);
+pub(crate) struct Pages<K, S>(Published<Box<[OnceLock<Arc<Chunk<K, S>>>]>>);
 
 impl<K, S> Default for Pages<K, S> {
     fn default() -> Self {
-        Pages(Growing::new())
+        Pages(Published::new(Box::default()))
     }
 }
 
 impl<K, S> Pages<K, S> {
-    /// Reads a slot without the lock.
-    ///
-    /// # Safety
-    /// The slot was made before, and the caller holds a lease of its entry that was taken while the entry was open. Then
-    /// nobody takes `&mut` of it before that lease has ended.
     #[inline]
-    pub(crate) unsafe fn read_pinned<R>(&self, slot: u32, read: impl FnOnce(&Slot<K, S>) -> R) -> R {
-        // SAFETY: the caller's lease keeps the slot from being changed, and `Slots` only reads it meanwhile.
-        read(unsafe { &*self.cell(slot).0.reading() })
-    }
-
-    /// Begins to fetch a slot from memory, so that it comes while its lease is being counted: an atomic step holds up
-    /// the loads behind it.
-    #[inline]
-    pub(crate) fn prefetch(&self, slot: u32) {
-        #[cfg(all(target_arch = "x86_64", not(any(hapax_loom, miri))))]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let cell: *const Cell<K, S> = self.cell(slot);
-            // SAFETY: SSE is part of x86-64; a prefetch is no access, whatever the address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(cell.cast()) };
-        }
-        let _ = slot;
-    }
-
-    #[inline]
-    fn cell(&self, slot: u32) -> &Cell<K, S> {
-        let chunk = self.0.at(slot / CHUNK as u32).get().expect("whoever knows a slot found it after it was made");
+    pub(crate) fn cell(&self, slot: u32) -> &Cell<K, S> {
+        let chunk = self.0.get()[slot as usize / CHUNK].get().expect("whoever knows a slot found it after it was made");
         &chunk[slot as usize % CHUNK]
     }
 
-    fn add(&self, number: u32, chunk: &Arc<Chunk<K, S>>) {
-        self.0.grow(number, OnceLock::new);
-        self.0.at(number).get_or_init(|| chunk.clone());
+    /// The next one. Under the lock.
+    fn add(&self, number: usize, chunk: &Arc<Chunk<K, S>>) {
+        let pages = self.0.get();
+        if number == pages.len() {
+            let room = (0..(2 * number).max(16)).map(|_| OnceLock::new()).collect::<Box<[_]>>();
+            pages.iter().zip(&room).for_each(|(page, new)| drop(new.set(page.get().expect("full").clone())));
+            self.0.replace(room, Ordering::Release);
+        }
+        self.0.get()[number].get_or_init(|| chunk.clone());
     }
 }
 
@@ -166,7 +174,7 @@ impl<K, S> Slots<K, S> {
         let chunk: Arc<[Cell<K, S>]> = (0..CHUNK).map(|_| Cell(UnsafeCell::new(Slot::Free { next: NIL }))).collect();
         let Ok(chunk) = chunk.try_into() else { unreachable!("it has the length of a chunk") };
         if let Some(pages) = &self.pages {
-            pages.add(self.chunks.len() as u32, &chunk);
+            pages.add(self.chunks.len(), &chunk);
         }
         self.chunks.push(chunk);
     }

@@ -187,6 +187,7 @@ impl DeviceRef {
         self.0.device.min_granule_bytes()
     }
 
+    #[inline]
     pub(crate) fn same(&self, other: &DeviceRef) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -371,6 +372,7 @@ impl Stream {
     }
 
     /// The mark that a use on this stream leaves on a block; empty on a synchronous device.
+    #[inline]
     pub(crate) fn note(&self) -> StreamSet {
         self.0.note
     }
@@ -380,6 +382,7 @@ impl Stream {
     }
 
     /// Whether memory of `device` may be used on this stream now.
+    #[inline]
     pub(crate) fn check(&self, device: &DeviceRef) -> Result<(), Error> {
         if !self.0.device.same(device) {
             return Err(Error::WrongDevice);

@@ -5,6 +5,7 @@
 #![expect(unsafe_code, reason = "reads an entry that it has leased, without the lock")]
 
 pub(crate) mod pin;
+pub(crate) mod published;
 pub(crate) mod table;
 mod tally;
 pub(crate) mod words;
@@ -56,7 +57,7 @@ impl<K, S> Front<K, S> {
     }
 
     /// A lease, if an open entry of the key is found.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hit<'a, Q, P: Order>(
         &self,
         index: &'a Index<K, S, P>,
@@ -70,31 +71,28 @@ impl<K, S> Front<K, S> {
         Q: ?Sized + Eq,
         S: Stored,
     {
-        let mut hit = None;
-        self.words.find(hash, |slot| {
-            self.pages.prefetch(slot);
+        for slot in self.words.slots(hash) {
+            let cell = self.pages.cell(slot);
+            cell.prefetch();
             let count = counts.at(slot);
             let open = count.pin();
             let pinned = Pinned { index, slot, count }; // gives the lease back, also if `K::eq` panics
             if !open {
-                return true; // only the core knows
+                return None; // only the core knows
             }
             let view_of = |held: &Slot<K, S>| {
                 let same = held.key().borrow() == key || planted(Bug::KeyUnchecked);
                 same.then(|| held.value().view())
             };
             // SAFETY: a word of the table leads to the slot; `pinned` is a lease of it, taken while it was open.
-            let same = unsafe { self.pages.read_pinned(slot, view_of) };
-            let Some(view) = same else { return false };
-            std::mem::forget(pinned);
-            count.note(stream);
-            hit = Some(Hit { slot, count, view, write_pending: false });
-            true
-        });
-        if hit.is_some() {
-            self.hits.add_one();
+            if let Some(view) = unsafe { cell.read_pinned(view_of) } {
+                std::mem::forget(pinned);
+                count.note(stream);
+                self.hits.add_one();
+                return Some(Hit { slot, count, view, write_pending: false });
+            }
         }
-        hit
+        None
     }
 }
 

@@ -21,7 +21,7 @@ impl Table {
     pub(crate) fn find(&self, hash: u32, mut wanted: impl FnMut(u32) -> bool) -> Option<u32> {
         match self {
             Table::Locked(table) => table.find(expand(hash), |&slot| wanted(slot)).copied(),
-            Table::LockFree(words) => words.find(hash, wanted),
+            Table::LockFree(words) => find_lock_free(words, hash, wanted),
         }
     }
 
@@ -58,4 +58,10 @@ impl Table {
             Table::LockFree(words) => words.len(),
         }
     }
+}
+
+/// Out of line: exact mode should not carry it along.
+#[inline(never)]
+fn find_lock_free(words: &Words, hash: u32, mut wanted: impl FnMut(u32) -> bool) -> Option<u32> {
+    words.slots(hash).find(|&slot| wanted(slot))
 }
