@@ -11,8 +11,9 @@
 //! victims are the same as if every eviction had walked the whole order and skipped the leased.
 
 use crate::cache::count::{Count, Counts, PASSED, RETIRED};
-use crate::cache::front::Front;
 use crate::cache::front::table::Table;
+use crate::cache::front::{Front, Page};
+use crate::cache::paged::Paged;
 use crate::cache::planted::{Bug, planted};
 use crate::cache::policy::{Order, Rank, Weight};
 use crate::cache::slot::{Cost, Slot, Slots, Stored};
@@ -21,6 +22,7 @@ use crate::error::Error;
 use smallvec::SmallVec;
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What leaves the cache, in order.
 pub(crate) type Removed<K, S> = SmallVec<[(K, S); 1]>;
@@ -28,6 +30,8 @@ pub(crate) type Removed<K, S> = SmallVec<[(K, S); 1]>;
 pub(crate) struct Core<K, S, P: Order> {
     table: Table,
     slots: Slots<K, S>,
+    /// What a front reads.
+    pages: Option<Arc<Paged<Page<K, S>>>>,
     policy: P,
     aside: BTreeMap<Rank, u32>,
     /// Retired entries whose last lease ended: they lead whatever is handed out next.
@@ -114,7 +118,8 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     ) -> Self {
         Core {
             table: front.map_or_else(Table::locked, Front::table),
-            slots: Slots::new(front.map(Front::pages)),
+            slots: Slots::new(),
+            pages: front.map(Front::pages),
             policy,
             aside: BTreeMap::new(),
             collectable: Vec::new(),
@@ -442,6 +447,9 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     fn add(&mut self, hash: u32, content: Slot<K, S>, counts: &Counts) -> u32 {
         let slot = self.slots.add(content);
         counts.grow(slot);
+        if let Some(pages) = &self.pages {
+            Front::show(pages, slot, counts, &self.slots);
+        }
         let slots = &self.slots;
         self.table.insert(hash, slot, |slot| slots.hash(slot));
         slot

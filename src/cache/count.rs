@@ -8,9 +8,10 @@
 //! of these must tell the index. The others are for leases taken without the lock, see `front::pin`.
 
 use crate::cache::front::pin::{CLOSED, LOCK_FREE, USED};
-use crate::cache::growing::Growing;
+use crate::cache::paged::{PAGE, Paged};
 use crate::cache::planted::{Bug, planted};
 use crate::sync::{AtomicU32, Ordering};
+use std::sync::Arc;
 
 /// An eviction found the entry leased and took it out of the queue.
 pub(crate) const PASSED: u32 = 1;
@@ -112,32 +113,38 @@ impl Count {
 
 /// The counts of all slots.
 pub(crate) struct Counts {
-    counts: Growing<Count, FIRST>,
+    pages: Paged<Arc<[Count; PAGE]>>,
     /// What `released` of a new one is.
     new: u32,
 }
 
-const FIRST: u32 = if cfg!(hapax_loom) { 2 } else { 10 };
-
 impl Counts {
     pub(crate) fn new() -> Self {
-        Counts { counts: Growing::new(), new: 0 }
+        Counts { pages: Paged::new(), new: 0 }
     }
 
     /// Whose entries can be leased without the lock, once they are opened.
     pub(crate) fn lock_free() -> Self {
-        Counts { counts: Growing::new(), new: LOCK_FREE | CLOSED }
+        Counts { pages: Paged::new(), new: LOCK_FREE | CLOSED }
     }
 
     /// Makes the count of a new slot. Under the lock.
     #[inline]
     pub(crate) fn grow(&self, slot: u32) {
-        self.counts.grow(slot, || Count { taken: AtomicU32::new(0), released: AtomicU32::new(self.new) });
+        if self.pages.page(slot as usize / PAGE).is_none() {
+            let new = |_| Count { taken: AtomicU32::new(0), released: AtomicU32::new(self.new) };
+            self.pages.add(Arc::new(std::array::from_fn(new)));
+        }
     }
 
     #[inline]
     pub(crate) fn at(&self, slot: u32) -> &Count {
-        self.counts.at(slot)
+        &self.pages.of(slot)[slot as usize % PAGE]
+    }
+
+    /// The counts of the slots beside this one.
+    pub(crate) fn page(&self, slot: u32) -> &Arc<[Count; PAGE]> {
+        self.pages.of(slot)
     }
 }
 

@@ -97,16 +97,41 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
         }
     }
 
-    /// A lease if the key is resident. Waits for nothing.
-    #[inline]
+    /// A lease if the key is resident. Waits for nothing. Both halves of what the cache calls one after the other.
+    #[cfg(test)]
     pub(crate) fn get<Q>(&self, key: &Q, stream: StreamSet) -> Option<Hit<'_, S::View>>
     where
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq,
     {
+        match self.get_at_once(key, stream) {
+            Ok(hit) => Some(hit),
+            Err(hash) => self.get_hashed(hash, key, stream),
+        }
+    }
+
+    /// In relaxed mode a lease, if that is all that it takes; else the key's hash, for `get_hashed`. Apart, so that the short
+    /// way through both is nothing but the hit.
+    #[inline(always)]
+    pub(crate) fn get_at_once<Q>(&self, key: &Q, stream: StreamSet) -> Result<Hit<'_, S::View>, u32>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Hash + Eq,
+    {
         let hash = self.hash(key);
-        if let Some(hit) = self.hit_lock_free(hash, key, stream) {
-            return Some(hit);
+        self.front.as_ref().and_then(|front| front.hit(self, hash, key, stream)).ok_or(hash)
+    }
+
+    #[inline]
+    pub(crate) fn get_hashed<Q>(&self, hash: u32, key: &Q, stream: StreamSet) -> Option<Hit<'_, S::View>>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Eq,
+    {
+        if let Some(front) = &self.front {
+            if let Some(hit) = front.search(self, hash, key, stream) {
+                return Some(hit);
+            }
         }
         let mut state = self.state.lock();
         match state.core.find(hash, key) {
@@ -125,8 +150,11 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
         let hash = self.hash(key);
-        if let Some(hit) = self.hit_lock_free(hash, key, stream) {
-            return Ok(Found::Hit(hit));
+        if let Some(front) = &self.front {
+            let hit = front.hit(self, hash, key, stream);
+            if let Some(hit) = hit.or_else(|| front.search(self, hash, key, stream)) {
+                return Ok(Found::Hit(hit));
+            }
         }
         let mut owned: Option<K> = None; // declared before the guard, so that it is dropped after it
         let mut state = self.state.lock();
@@ -389,15 +417,6 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
 
     pub(crate) fn validate(&self) {
         self.state.lock().core.validate(&self.counts);
-    }
-
-    #[inline]
-    fn hit_lock_free<Q>(&self, hash: u32, key: &Q, stream: StreamSet) -> Option<Hit<'_, S::View>>
-    where
-        K: Borrow<Q>,
-        Q: ?Sized + Eq,
-    {
-        self.front.as_ref()?.hit(self, &self.counts, hash, key, stream)
     }
 
     #[inline]

@@ -11,13 +11,14 @@ pub(crate) mod cuda;
 pub(crate) mod evictions;
 pub(crate) mod flight;
 pub(crate) mod front;
-pub(crate) mod growing;
 pub(crate) mod index;
 pub(crate) mod lease;
 pub(crate) mod module;
 pub(crate) mod options;
+pub(crate) mod paged;
 pub(crate) mod planted;
 pub(crate) mod policy;
+pub(crate) mod published;
 pub(crate) mod resident;
 pub(crate) mod slot;
 mod told;
@@ -177,7 +178,11 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
     {
         stream.check(self.heap.device())?;
         let number = self.trace_number(key);
-        match self.index.get(key, stream.note()) {
+        let hash = match self.index.get_at_once(key, stream.note()) {
+            Ok(hit) => return self.lend(hit, stream, number).map(Some),
+            Err(hash) => hash,
+        };
+        match self.index.get_hashed(hash, key, stream.note()) {
             Some(hit) => self.lend(hit, stream, number).map(Some),
             None => {
                 told::missed();

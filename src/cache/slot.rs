@@ -1,14 +1,14 @@
 //! Where entries live: dense slots that never move. Knows no order, no budget and no leases.
 //!
-//! `Slots` is the core's, under its lock. In relaxed mode lookups read slots without the lock, through `Pages`; the core may
+//! `Slots` is the core's, under its lock. In relaxed mode lookups read slots without the lock; the core may
 //! then ask for `&mut` of a slot only while no such lookup can be reading it, see `front::pin`.
 #![expect(unsafe_code, reason = "lookups of a relaxed index read what they have leased, without its lock")]
 
-use crate::cache::front::published::Published;
+use crate::cache::paged::PAGE;
 use crate::device::stream::StreamSet;
-use crate::sync::{Ordering, UnsafeCell};
+use crate::sync::UnsafeCell;
 use std::mem::MaybeUninit;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 const NIL: u32 = u32::MAX;
 
@@ -60,12 +60,9 @@ pub(crate) struct Slots<K, S> {
     chunks: Vec<Arc<Chunk<K, S>>>,
     free: u32,
     made: u32,
-    pages: Option<Arc<Pages<K, S>>>,
 }
 
-type Chunk<K, S> = [Cell<K, S>; CHUNK];
-
-const CHUNK: usize = if cfg!(hapax_loom) { 4 } else { 1024 };
+pub(crate) type Chunk<K, S> = [Cell<K, S>; PAGE];
 
 /// A slot, as lookups without the lock see it.
 pub(crate) struct Cell<K, S>(UnsafeCell<Slot<K, S>>);
@@ -81,7 +78,7 @@ impl<K, S> Cell<K, S> {
     /// # Safety
     /// The caller holds a lease of the slot's entry that was taken while the entry was open. Then nobody takes `&mut` of
     /// the slot before that lease has ended.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn read_pinned<R>(&self, read: impl FnOnce(&Slot<K, S>) -> R) -> R {
         // SAFETY: the caller's lease keeps the slot from being changed, and `Slots` only reads it meanwhile.
         read(unsafe { &*self.0.reading() })
@@ -89,7 +86,7 @@ impl<K, S> Cell<K, S> {
 
     /// Begins to fetch it from memory, so that it comes while its lease is being counted: an atomic step holds up the
     /// loads behind it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn prefetch(&self) {
         #[cfg(all(target_arch = "x86_64", not(any(hapax_loom, miri))))]
         {
@@ -101,53 +98,29 @@ impl<K, S> Cell<K, S> {
     }
 }
 
-/// The chunks, for lookups without the lock.
-pub(crate) struct Pages<K, S>(Published<Box<[OnceLock<Arc<Chunk<K, S>>>]>>);
-
-impl<K, S> Default for Pages<K, S> {
-    fn default() -> Self {
-        Pages(Published::new(Box::default()))
-    }
-}
-
-impl<K, S> Pages<K, S> {
-    #[inline]
-    pub(crate) fn cell(&self, slot: u32) -> &Cell<K, S> {
-        let chunk = self.0.get()[slot as usize / CHUNK].get().expect("whoever knows a slot found it after it was made");
-        &chunk[slot as usize % CHUNK]
-    }
-
-    /// The next one. Under the lock.
-    fn add(&self, number: usize, chunk: &Arc<Chunk<K, S>>) {
-        let pages = self.0.get();
-        if number == pages.len() {
-            let room = (0..(2 * number).max(16)).map(|_| OnceLock::new()).collect::<Box<[_]>>();
-            pages.iter().zip(&room).for_each(|(page, new)| drop(new.set(page.get().expect("full").clone())));
-            self.0.replace(room, Ordering::Release);
-        }
-        self.0.get()[number].get_or_init(|| chunk.clone());
-    }
-}
-
 impl<K, S> Slots<K, S> {
-    /// With `pages`, for lookups without the lock, too.
-    pub(crate) fn new(pages: Option<Arc<Pages<K, S>>>) -> Self {
-        Slots { chunks: Vec::new(), free: NIL, made: 0, pages }
+    pub(crate) fn new() -> Self {
+        Slots { chunks: Vec::new(), free: NIL, made: 0 }
+    }
+
+    /// The slots beside this one, for lookups without the lock.
+    pub(crate) fn chunk(&self, slot: u32) -> &Arc<Chunk<K, S>> {
+        &self.chunks[slot as usize / PAGE]
     }
 
     #[inline]
     pub(crate) fn get(&self, slot: u32) -> &Slot<K, S> {
         // SAFETY: `get_mut` is not running, since it borrows `self` for writing; lookups without the lock only read.
-        unsafe { &*self.chunks[slot as usize / CHUNK][slot as usize % CHUNK].0.reading() }
+        unsafe { &*self.chunks[slot as usize / PAGE][slot as usize % PAGE].0.reading() }
     }
 
     /// In relaxed mode only of a slot that is closed and whose leases from while it was open have ended; so it is with
     /// everything below that changes a slot.
     #[inline]
     pub(crate) fn get_mut(&mut self, slot: u32) -> &mut Slot<K, S> {
-        // SAFETY: `self` is borrowed for writing, so no other reference is from here; and none is from `Pages`, where
-        // nobody reads a slot that is closed.
-        unsafe { &mut *self.chunks[slot as usize / CHUNK][slot as usize % CHUNK].0.writing() }
+        // SAFETY: `self` is borrowed for writing, so no other reference is from here; and none is from
+        // `read_pinned`, whose callers do not read what is closed.
+        unsafe { &mut *self.chunks[slot as usize / PAGE][slot as usize % PAGE].0.writing() }
     }
 
     #[inline]
@@ -161,7 +134,7 @@ impl<K, S> Slots<K, S> {
         }
         let slot = self.made;
         assert!(slot < NIL, "a cache holds fewer than 2^32 entries");
-        if slot as usize % CHUNK == 0 {
+        if slot as usize % PAGE == 0 {
             self.add_chunk();
         }
         self.made += 1;
@@ -171,11 +144,8 @@ impl<K, S> Slots<K, S> {
 
     #[cold]
     fn add_chunk(&mut self) {
-        let chunk: Arc<[Cell<K, S>]> = (0..CHUNK).map(|_| Cell(UnsafeCell::new(Slot::Free { next: NIL }))).collect();
+        let chunk: Arc<[Cell<K, S>]> = (0..PAGE).map(|_| Cell(UnsafeCell::new(Slot::Free { next: NIL }))).collect();
         let Ok(chunk) = chunk.try_into() else { unreachable!("it has the length of a chunk") };
-        if let Some(pages) = &self.pages {
-            pages.add(self.chunks.len(), &chunk);
-        }
         self.chunks.push(chunk);
     }
 
@@ -285,7 +255,7 @@ mod tests {
 
     #[test]
     fn freed_slots_are_used_again_and_keep_what_they_are_given() {
-        let mut slots: Slots<&str, u8> = Slots::new(None);
+        let mut slots: Slots<&str, u8> = Slots::new();
         let a = slots.add(Slot::vacant(1, "a"));
         let b = slots.add(Slot::vacant(2, "b"));
         assert!(matches!(slots.take(a), Slot::Vacant { key: "a", .. }));

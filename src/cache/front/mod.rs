@@ -5,7 +5,6 @@
 #![expect(unsafe_code, reason = "reads an entry that it has leased, without the lock")]
 
 pub(crate) mod pin;
-pub(crate) mod published;
 pub(crate) mod table;
 mod tally;
 pub(crate) mod words;
@@ -15,19 +14,26 @@ use crate::cache::front::table::Table;
 use crate::cache::front::tally::Tally;
 use crate::cache::front::words::Words;
 use crate::cache::index::{Hit, Index};
+use crate::cache::paged::{PAGE, Paged};
 use crate::cache::planted::{Bug, planted};
 use crate::cache::policy::Order;
-use crate::cache::slot::{Pages, Slot, Stored};
+use crate::cache::slot::{Chunk, Slot, Slots, Stored};
 use crate::device::stream::StreamSet;
 use std::borrow::Borrow;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// What a relaxed index reads without its lock, beside the counts.
+/// What a relaxed index reads without its lock.
 pub(crate) struct Front<K, S> {
     words: Arc<Words>,
-    pages: Arc<Pages<K, S>>,
+    pages: Arc<Paged<Page<K, S>>>,
     hits: Tally,
+}
+
+/// Slots and their counts.
+pub(crate) struct Page<K, S> {
+    chunk: Arc<Chunk<K, S>>,
+    counts: Arc<[Count; PAGE]>,
 }
 
 /// A lease that a lookup is not sure of yet.
@@ -39,7 +45,7 @@ struct Pinned<'a, K: Hash + Eq, S: Stored, P: Order> {
 
 impl<K, S> Front<K, S> {
     pub(crate) fn new() -> Self {
-        Front { words: Arc::new(Words::new()), pages: Arc::default(), hits: Tally::new() }
+        Front { words: Arc::new(Words::new()), pages: Arc::new(Paged::new()), hits: Tally::new() }
     }
 
     /// For the core that it is in front of.
@@ -47,8 +53,16 @@ impl<K, S> Front<K, S> {
         Table::LockFree(self.words.clone())
     }
 
-    pub(crate) fn pages(&self) -> Arc<Pages<K, S>> {
+    pub(crate) fn pages(&self) -> Arc<Paged<Page<K, S>>> {
         self.pages.clone()
+    }
+
+    /// A slot was made; before a key leads to it, its page is shown. Under the lock.
+    #[inline]
+    pub(crate) fn show(pages: &Paged<Page<K, S>>, slot: u32, counts: &Counts, slots: &Slots<K, S>) {
+        if pages.page(slot as usize / PAGE).is_none() {
+            pages.add(Page { chunk: slots.chunk(slot).clone(), counts: counts.page(slot).clone() });
+        }
     }
 
     /// Hits that the core did not see.
@@ -56,12 +70,31 @@ impl<K, S> Front<K, S> {
         self.hits.sum()
     }
 
-    /// A lease, if an open entry of the key is found.
+    /// A lease, if an open entry of the key is found at once.
     #[inline(always)]
     pub(crate) fn hit<'a, Q, P: Order>(
-        &self,
+        &'a self,
         index: &'a Index<K, S, P>,
-        counts: &'a Counts,
+        hash: u32,
+        key: &Q,
+        stream: StreamSet,
+    ) -> Option<Hit<'a, S::View>>
+    where
+        K: Borrow<Q> + Hash + Eq,
+        Q: ?Sized + Eq,
+        S: Stored,
+    {
+        match self.lease(index, self.words.likely(hash)?, key, stream) {
+            Leased::Hit(hit) => Some(hit),
+            Leased::Closed | Leased::OtherKey => None,
+        }
+    }
+
+    /// A lease, if an open entry of the key is found. Out of line, so that `hit` is short.
+    #[inline(never)]
+    pub(crate) fn search<'a, Q, P: Order>(
+        &'a self,
+        index: &'a Index<K, S, P>,
         hash: u32,
         key: &Q,
         stream: StreamSet,
@@ -72,30 +105,63 @@ impl<K, S> Front<K, S> {
         S: Stored,
     {
         for slot in self.words.slots(hash) {
-            let cell = self.pages.cell(slot);
-            cell.prefetch();
-            let count = counts.at(slot);
-            let open = count.pin();
-            let pinned = Pinned { index, slot, count }; // gives the lease back, also if `K::eq` panics
-            if !open {
-                return None; // only the core knows
-            }
-            let view_of = |held: &Slot<K, S>| {
-                let same = held.key().borrow() == key || planted(Bug::KeyUnchecked);
-                same.then(|| held.value().view())
-            };
-            // SAFETY: a word of the table leads to the slot; `pinned` is a lease of it, taken while it was open.
-            if let Some(view) = unsafe { cell.read_pinned(view_of) } {
-                std::mem::forget(pinned);
-                count.note(stream);
-                self.hits.add_one();
-                return Some(Hit { slot, count, view, write_pending: false });
+            match self.lease(index, slot, key, stream) {
+                Leased::Hit(hit) => return Some(hit),
+                Leased::Closed => return None, // only the core knows
+                Leased::OtherKey => {}
             }
         }
         None
     }
+
+    #[inline(always)]
+    fn lease<'a, Q, P: Order>(
+        &'a self,
+        index: &'a Index<K, S, P>,
+        slot: u32,
+        key: &Q,
+        stream: StreamSet,
+    ) -> Leased<'a, S::View>
+    where
+        K: Borrow<Q> + Hash + Eq,
+        Q: ?Sized + Eq,
+        S: Stored,
+    {
+        let page = self.pages.of(slot);
+        let (cell, count) = (&page.chunk[slot as usize % PAGE], &page.counts[slot as usize % PAGE]);
+        cell.prefetch();
+        let open = count.pin();
+        let pinned = Pinned { index, slot, count }; // gives the lease back, also if `K::eq` panics
+        if !open {
+            return Leased::Closed;
+        }
+        let view_of = |held: &Slot<K, S>| {
+            let same = held.key().borrow() == key || planted(Bug::KeyUnchecked);
+            same.then(|| held.value().view())
+        };
+        // SAFETY: `pinned` is a lease of the slot's entry, taken while it was open.
+        let Some(view) = (unsafe { cell.read_pinned(view_of) }) else { return Leased::OtherKey };
+        std::mem::forget(pinned);
+        count.note(stream);
+        self.hits.add_one();
+        Leased::Hit(Hit { slot, count, view, write_pending: false })
+    }
 }
 
+/// What came of a lease taken without the lock.
+enum Leased<'a, V> {
+    Hit(Hit<'a, V>),
+    Closed,
+    OtherKey,
+}
+
+impl<K, S> Clone for Page<K, S> {
+    fn clone(&self) -> Self {
+        Page { chunk: self.chunk.clone(), counts: self.counts.clone() }
+    }
+}
+
+/// The lease goes back.
 impl<K: Hash + Eq, S: Stored, P: Order> Drop for Pinned<'_, K, S, P> {
     fn drop(&mut self) {
         self.index.release_counted(self.slot, self.count);

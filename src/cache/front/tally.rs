@@ -25,7 +25,7 @@ impl Tally {
     #[inline]
     pub(crate) fn add_one(&self) {
         let lane = lane();
-        let count = &self.0[lane].0;
+        let count = &self.0[lane % LANES].0;
         if lane == SHARED {
             count.fetch_add(1, Ordering::Relaxed);
         } else {

@@ -21,6 +21,7 @@ mod camp;
 mod fills;
 mod planted;
 mod public;
+mod relaxed;
 mod residents;
 mod scripts;
 
@@ -211,6 +212,12 @@ impl World {
 
     fn ordered_by(order: Chosen, ledger: &Rc<Ledger>) -> Rc<Self> {
         Rc::new(World { index: Index::new(order, BUDGET_BYTES, usize::MAX, 1), ledger: ledger.clone() })
+    }
+
+    /// In relaxed mode.
+    fn relaxed(ledger: &Rc<Ledger>) -> Rc<Self> {
+        let index = Index::relaxed(Policy::Lru.into(), BUDGET_BYTES, usize::MAX, 1);
+        Rc::new(World { index, ledger: ledger.clone() })
     }
 
     /// With one entry, under the key that most models are about.
