@@ -15,15 +15,20 @@ use crate::cache::slot::Stored;
 use crate::device::stream::StreamSet;
 use crate::error::Error;
 use crate::sync::{Mutex, MutexGuard};
-use hashbrown::DefaultHashBuilder;
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
+#[cfg(not(hapax_loom))]
+type Hasher = hashbrown::DefaultHashBuilder;
+/// The same in every execution of a model: where a lookup without the lock goes depends on it.
+#[cfg(hapax_loom)]
+type Hasher = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
+
 pub(crate) struct Index<K, S, P: Order = Chosen> {
     state: Mutex<State<K, S, P>>,
     counts: Counts,
-    hasher: DefaultHashBuilder,
+    hasher: Hasher,
     /// In relaxed mode: hits without the lock.
     front: Option<Front<K, S>>,
 }
@@ -78,7 +83,7 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
                 flights: Flights::new(),
             }),
             counts: Counts::new(),
-            hasher: DefaultHashBuilder::default(),
+            hasher: Hasher::default(),
             front: None,
         }
     }
@@ -92,7 +97,7 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
                 flights: Flights::new(),
             }),
             counts: Counts::lock_free(),
-            hasher: DefaultHashBuilder::default(),
+            hasher: Hasher::default(),
             front: Some(front),
         }
     }

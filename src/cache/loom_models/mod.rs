@@ -12,8 +12,7 @@
 //! - no thread waits for ever, which loom reports as a deadlock.
 //!
 //! What loom leaves out: it remembers the last seven values of an atomic, it does not see that std's `Arc` and
-//! `OnceLock` order anything (here the lock does), and nothing takes time. The index's hash seeds change from
-//! execution to execution; no lock and no atomic depends on them.
+//! `OnceLock` order anything (here the lock does, or the word of the table that leads there), and nothing takes time.
 //!
 //! `planted` runs the same tests with bugs planted in the source, and each must be caught.
 

@@ -24,7 +24,7 @@ fn loom_relaxed_a_leased_entry_is_not_evicted() {
 
 #[test]
 fn loom_relaxed_two_hits_and_an_eviction() {
-    explore(Switches::AtMost(3), || {
+    explore(Switches::AtMost(2), || {
         let world = relaxed_with_a(LARGE);
         let first = spawn(&world, |world| world.read('a'));
         let second = spawn(&world, |world| world.read('a'));
