@@ -24,8 +24,8 @@ pub(crate) enum Bug {
     RelaxedShare,
     /// The wait graph is let go between the look for a cycle and the entry.
     WaitRace,
-    /// An eviction finds an entry unleased and does not close it in the same step.
-    EvictedWhileOpen,
+    /// An eviction finds an entry unleased and closes it in a second step.
+    ClosedInTwoSteps,
     /// A lookup without the lock believes what it leased without looking whether that was open.
     PinOfClosed,
     /// A lookup without the lock does not compare the key of what it leased.

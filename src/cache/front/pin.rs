@@ -92,7 +92,8 @@ impl Count {
         loop {
             let leased = leases(before) != 0 && !planted(Bug::IgnoredLease);
             let closes = !leased || flag == RETIRED;
-            if planted(Bug::EvictedWhileOpen) && !leased {
+            if planted(Bug::ClosedInTwoSteps) && !leased {
+                self.shut();
                 return false;
             }
             let after = before | if leased { flag } else { 0 } | if closes { CLOSED } else { 0 };
