@@ -8,6 +8,7 @@ use crate::cache::core::{Core, Counters, Place, Removed, Row, Sum};
 use crate::cache::count::{Count, Counts};
 use crate::cache::flight::{Flights, Gate, Patience, with_wait_graph_locked};
 use crate::cache::front::Front;
+use crate::cache::options::Mode;
 use crate::cache::planted::{Bug, planted};
 use crate::cache::policy::Order;
 use crate::cache::policy::chosen::Chosen;
@@ -85,6 +86,13 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
             counts: Counts::new(),
             hasher: Hasher::default(),
             front: None,
+        }
+    }
+
+    pub(crate) fn in_mode(mode: Mode, policy: P, budget_bytes: u64, max_entries: usize, granule_bytes: u64) -> Self {
+        match mode {
+            Mode::Exact => Self::new(policy, budget_bytes, max_entries, granule_bytes),
+            Mode::Relaxed => Self::relaxed(policy, budget_bytes, max_entries, granule_bytes),
         }
     }
 

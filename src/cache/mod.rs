@@ -32,7 +32,7 @@ use crate::cache::evictions::Evictions;
 use crate::cache::flight::Patience;
 use crate::cache::index::{Found, Hit, Index, Take};
 use crate::cache::lease::Lease;
-use crate::cache::options::{CacheOptions, Mode, check_budget};
+use crate::cache::options::{CacheOptions, check_budget};
 use crate::cache::resident::{Resident, Spans};
 use crate::cache::slot::Stored;
 use crate::cache::trace::TraceWriter;
@@ -64,7 +64,7 @@ pub type VramCache<K, T> = Cache<K, DevBox<T>>;
 ///
 /// All methods take `&self`; share it by reference or in an [`Arc`]. `K::eq` runs under the lock, so it must not use
 /// this cache. A hit takes one short lock and reads
-/// no clock; a release is one atomic.
+/// no clock; a release is one atomic. With [`Mode::Relaxed`](crate::Mode::Relaxed) a hit takes no lock, and the order is approximate.
 ///
 /// # Examples
 /// ```
@@ -148,10 +148,7 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
             return Err(Error::BadOption("max_entries of 0; a cache holds one entry at least".to_owned()));
         }
         Ok(Cache {
-            index: match mode {
-                Mode::Exact => Index::new(policy.into(), budget_bytes, max_entries, heap.granule_bytes()),
-                Mode::Relaxed => Index::relaxed(policy.into(), budget_bytes, max_entries, heap.granule_bytes()),
-            },
+            index: Index::in_mode(mode, policy.into(), budget_bytes, max_entries, heap.granule_bytes()),
             heap: heap.clone(),
             fills: Mutex::new(FillHistogram::new()),
             trace,
@@ -446,27 +443,6 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
 
     pub(crate) fn record_fill(&self, fill_ns: u64) {
         self.fills.lock().record(fill_ns);
-    }
-
-    /// What a trace calls the key: found before anything is taken, since it runs `K::hash`.
-    #[inline]
-    fn trace_number<Q: ?Sized + Hash>(&self, key: &Q) -> Option<NonZeroU64> {
-        self.trace.as_ref().map(|_| TraceWriter::number(key))
-    }
-
-    /// A line for a leased slot. The lock is taken once more, for the entry's figures, and let go before anything is
-    /// written.
-    #[cold]
-    fn trace_hit(&self, number: NonZeroU64, slot: u32) {
-        let (charge_bytes, cost_ns) = self.index.weight(slot);
-        self.trace_fill(Some(number), charge_bytes, cost_ns);
-    }
-
-    /// A line for an entry put in.
-    pub(crate) fn trace_fill(&self, number: Option<NonZeroU64>, charge_bytes: u64, cost_ns: u64) {
-        if let (Some(trace), Some(number)) = (&self.trace, number) {
-            trace.record(number, charge_bytes, cost_ns);
-        }
     }
 
     fn find<'c, Q>(&'c self, key: &Q, stream: &'c Stream, patience: Patience) -> Result<TryLookup<'c, K, V>, Error>

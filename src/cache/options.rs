@@ -56,13 +56,56 @@ impl CacheOptions {
 }
 
 /// How exactly a cache keeps its order of eviction: [`CacheOptions::mode`].
+///
+/// | | `Exact` | `Relaxed` |
+/// |---|---|---|
+/// | a hit | one short lock | no lock: one atomic step on a word of its entry |
+/// | order of eviction | the policy's, request by request | the policy's with second chances |
+/// | budget, leases, returned handles, single flight, refusals | as promised | the same |
+/// | everything but a hit | one short lock | the same lock |
+///
+/// Take `Relaxed` when threads that hit wait for each other; everything else that they do, misses above all, still goes
+/// through the lock. Take `Exact` when the order has to be the same in every run, or is compared with another's.
+///
+/// ```
+/// use hapax::{CacheOptions, Heap, HeapOptions, HostDevice, Mode, VramCache};
+///
+/// let heap = Heap::new(HostDevice::new(), HeapOptions::new(1 << 20).granule_bytes(1))?;
+/// let options = CacheOptions::new(2).mode(Mode::Relaxed);
+/// let cache: VramCache<&str, u8> = VramCache::with_options(&heap, options)?;
+/// for key in ["used", "unused"] {
+///     cache.insert(key, heap.alloc()?.upload_from(&7)?)?.free_all()?;
+/// }
+/// std::thread::scope(|scope| {
+///     for _ in 0..4 {
+///         scope.spawn(|| {
+///             let stream = heap.new_stream().unwrap();
+///             assert!(cache.get("used", &stream).unwrap().is_some());
+///         });
+///     }
+/// });
+/// let evicted = cache.insert("new", heap.alloc()?.upload_from(&7)?)?;
+/// assert_eq!(evicted.map(|(key, _)| key).collect::<Vec<_>>(), ["unused"]);
+/// # Ok::<(), hapax::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Mode {
-    /// Every hit is told to the policy at once, under one short lock.
+    /// Every hit is told to the policy at once.
     #[default]
     Exact,
-    /// A hit takes no lock.
+    /// A hit marks its entry. When an eviction comes to a marked one, it takes the mark, tells the policy of one use, as of now,
+    /// and goes on to the next: under [`Policy::Lru`] this is the CLOCK algorithm (Corbató, "A paging experiment with the Multics
+    /// system", 1968); under [`Policy::Camp`] a use raises *H* from the *L* of the eviction that met it. So of two
+    /// entries the one not used since the last eviction came by leaves first. A call lets at most 256 entries stay
+    /// so, then it takes the next: a bound on its time under the lock, and each mark was paid for by a hit.
+    ///
+    /// [`keys`](crate::Cache::keys), [`snapshot`](crate::Cache::snapshot) and [`into_handles`](crate::Cache::into_handles) tell the
+    /// order without the marks. A refused call may have taken marks. An entry may be seen as leased for a moment by a
+    /// lookup of another key that had its place just before. `K::eq` runs without the lock.
+    ///
+    /// Costs 8 KiB for each cache, and the table of words that is read without the lock instead of the other: 14 bytes more for
+    /// each entry, and up to twice that while it grows, since outgrown tables are kept until the cache goes.
     Relaxed,
 }
 

@@ -188,7 +188,7 @@ fn slot_of(word: u64) -> u32 {
 /// By the leading bits of the hash; tags are of the last ones.
 #[inline]
 fn home(buckets: &[Bucket], hash: u32) -> usize {
-    (u64::from(hash) * buckets.len() as u64 >> 32) as usize
+    ((u64::from(hash) * buckets.len() as u64) >> 32) as usize
 }
 
 #[inline]
@@ -206,7 +206,7 @@ fn tag(hash: u32) -> u64 {
 #[inline]
 fn matches(tags: u64, tag: u64) -> u64 {
     const ONES: u64 = 0x0001_0101_0101_0101;
-    let other = tags ^ tag * ONES;
+    let other = tags ^ (tag * ONES);
     other.wrapping_sub(ONES) & !other & ONES << 7
 }
 
@@ -222,7 +222,7 @@ mod tests {
         let mut random = 1u64;
         let mut next = |below: u32| {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            ((random >> 32) as u32 as u64 * u64::from(below) >> 32) as u32
+            ((u64::from((random >> 32) as u32) * u64::from(below)) >> 32) as u32
         };
         for step in 0..60_000u32 {
             // Few hashes, so that many go to one bucket; some of them in the last one.
