@@ -3,6 +3,8 @@
 //! On a late device nothing runs before an event or a blocking copy demands it, so whatever hapax takes for over
 //! too early shows: in wrong bytes, or in the device's list of violations, which every test here ends with.
 
+#![allow(clippy::duplicate_mod, reason = "the cache's files once for each mode")]
+
 /// Host memory; or CUDA's driver, in the package `cuda-suite`, which compiles these same files.
 #[allow(dead_code, unused_imports, reason = "each suite uses its part")]
 mod device {
