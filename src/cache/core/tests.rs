@@ -177,3 +177,20 @@ fn a_retired_entry_is_queued_for_collection_once() {
     bench.core.collect(&bench.counts, &mut out);
     assert_eq!(out.len(), 1);
 }
+
+/// Otherwise the first eviction after everything was used would touch all of it under the lock.
+#[test]
+fn an_eviction_lets_a_bounded_number_of_used_entries_stay() {
+    let entries = 4 * relaxed::CHANCES;
+    let core = Core::behind(Some(&Front::new()), Lru::default(), u64::from(entries), usize::MAX, 1);
+    let mut bench = Bench { core, counts: Counts::lock_free() };
+    for key in 0..entries {
+        bench.insert(key, 1).unwrap();
+        let slot = bench.slot(key);
+        assert!(bench.counts.at(slot).pin(), "open");
+        bench.release(key);
+    }
+    let turn = relaxed::CHANCES + 1;
+    assert_eq!(bench.insert(entries, 1).unwrap(), [turn - 1], "the first after the bound, although it was used");
+    assert_eq!(bench.insert(entries + 1, 1).unwrap(), [2 * turn - 1], "and on from there");
+}
