@@ -1,5 +1,5 @@
 //! Threads of the system's on one cache, in both modes: what loom cannot have, many operations and a real heap. The checks
-//! are those that hold whatever comes first. Under ThreadSanitizer it also shows that no two accesses race.
+//! are those that hold whatever comes first.
 
 use hapax::{CacheOptions, DevBox, Error, Heap, HeapOptions, HostDevice, Lookup, Mode, Policy, Removed, VramCache};
 use std::sync::Arc;
