@@ -104,8 +104,8 @@ pub enum Mode {
     /// order without the marks. A refused call may have taken marks. An entry may be seen as leased for a moment by a
     /// lookup of another key that had its place just before. `K::eq` runs without the lock.
     ///
-    /// Costs 8 KiB for each cache, and the table of words that is read without the lock instead of the other: 14 bytes more for
-    /// each entry, and up to twice that while it grows, since outgrown tables are kept until the cache goes.
+    /// At 1,000,000 entries with 128-bit keys it takes 93 bytes for each where exact mode takes 75, tables that were outgrown
+    /// included, which are kept until the cache goes; and 8 KiB for each cache.
     Relaxed,
 }
 
