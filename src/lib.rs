@@ -60,7 +60,7 @@ pub use crate::cache::evictions::Evictions;
 #[doc(hidden)]
 pub use crate::cache::index::words::WordIndex;
 pub use crate::cache::lease::{Lease, OwnedLease};
-pub use crate::cache::options::CacheOptions;
+pub use crate::cache::options::{CacheOptions, Mode};
 pub use crate::cache::policy::Policy;
 pub use crate::cache::resident::Resident;
 pub use crate::cache::trace::TraceWriter;

@@ -19,9 +19,28 @@ mod imp {
     pub(crate) type BriefMutex<T> = parking_lot::lock_api::Mutex<crate::sync::brief::Brief, T>;
     pub(crate) type BriefGuard<'a, T> = parking_lot::lock_api::MutexGuard<'a, crate::sync::brief::Brief, T>;
 
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
     pub(crate) use std::thread::ThreadId;
     use std::time::Duration;
+
+    /// Tells a model which accesses to follow: each counts as one when its pointer is made.
+    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) fn new(value: T) -> Self {
+            UnsafeCell(std::cell::UnsafeCell::new(value))
+        }
+
+        #[inline]
+        pub(crate) fn reading(&self) -> *const T {
+            self.0.get()
+        }
+
+        #[inline]
+        pub(crate) fn writing(&self) -> *mut T {
+            self.0.get()
+        }
+    }
 
     pub(crate) fn current_thread() -> ThreadId {
         std::thread::current().id()
@@ -76,9 +95,25 @@ mod imp {
 #[cfg(hapax_loom)]
 mod imp {
     pub(crate) use loom::sync::MutexGuard;
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
     pub(crate) use loom::thread::ThreadId;
     use std::time::Duration;
+
+    pub(crate) struct UnsafeCell<T>(loom::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) fn new(value: T) -> Self {
+            UnsafeCell(loom::cell::UnsafeCell::new(value))
+        }
+
+        pub(crate) fn reading(&self) -> *const T {
+            self.0.with(|value| value)
+        }
+
+        pub(crate) fn writing(&self) -> *mut T {
+            self.0.with_mut(|value| value)
+        }
+    }
 
     pub(crate) fn current_thread() -> ThreadId {
         loom::thread::current().id()

@@ -5,21 +5,24 @@
 //! - **queued**: in the policy's queue, leased or not;
 //! - **passed**: an eviction found it leased and took it out of the queue, with its rank; its last release puts it
 //! - **aside**: passed, and unleased since. The least of the ranks aside and in the queue is the next victim;
-//! - **retired**: without a key, until its last lease ends and it is collected.
+//! - **retired**: without a key and flagged so, until its last lease ends and it is collected.
 //!
 //! So an eviction meets each leased entry once per use, a refusal that is repeated costs O(1), and the
 //! victims are the same as if every eviction had walked the whole order and skipped the leased.
 
 pub(crate) use crate::cache::core::removed::Removed;
 use crate::cache::count::{Count, Counts, PASSED, RETIRED};
+use crate::cache::front::table::Table;
+use crate::cache::front::{Front, Page};
+use crate::cache::paged::Paged;
 use crate::cache::planted::{Bug, planted};
 use crate::cache::policy::{Order, Rank, Weight};
-use crate::cache::slot::{Cost, Slot, Slots, Stored, expand};
+use crate::cache::slot::{Cost, Slot, Slots, Stored};
 use crate::device::stream::StreamSet;
 use crate::error::Error;
-use hashbrown::HashTable;
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What a hit writes stands first, to share the lock's cache line: with two threads at it, each line that a hit writes
 /// crosses from core to core.
@@ -27,7 +30,7 @@ use std::collections::BTreeMap;
 pub(crate) struct Core<K, S, P: Order> {
     pub(crate) counters: Counters,
     policy: P,
-    table: HashTable<u32>,
+    table: Table,
     slots: Slots<K, S>,
     aside: BTreeMap<Rank, u32>,
     /// Retired entries whose last lease ended: they lead whatever is handed out next.
@@ -46,7 +49,9 @@ pub(crate) struct Core<K, S, P: Order> {
     granule_bytes: u64,
     /// The hash of the next victim, read while this one is looked for in the table: by the time that it is
     /// evicted, its slot has come from memory. Worth a tenth of an eviction at 100,000 entries.
-    ahead: Option<(u32, u64)>,
+    ahead: Option<(u32, u32)>,
+    /// What a front reads.
+    pages: Option<Arc<Paged<Page<K, S>>>>,
 }
 
 /// Entries and their bytes.
@@ -103,9 +108,21 @@ impl Sum {
 
 impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     pub(crate) fn new(policy: P, budget_bytes: u64, max_entries: usize, granule_bytes: u64) -> Self {
+        Self::behind(None, policy, budget_bytes, max_entries, granule_bytes)
+    }
+
+    /// With a front, which takes leases without the lock.
+    pub(crate) fn behind(
+        front: Option<&Front<K, S>>,
+        policy: P,
+        budget_bytes: u64,
+        max_entries: usize,
+        granule_bytes: u64,
+    ) -> Self {
         Core {
-            table: HashTable::new(),
+            table: front.map_or_else(Table::locked, Front::table),
             slots: Slots::new(),
+            pages: front.map(Front::pages),
             policy,
             aside: BTreeMap::new(),
             collectable: Vec::new(),
@@ -131,15 +148,15 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         K: Borrow<Q>,
     {
         let mut resident = false;
-        let found = self.table.find(expand(hash), |&slot| {
+        let found = self.table.find(hash, |slot| {
             let held = self.slots.get(slot);
             resident = matches!(held, Slot::Resident { .. });
             held.key().borrow() == key
         });
         match found {
             None => Place::Absent,
-            Some(&slot) if resident => Place::Resident(slot),
-            Some(&slot) => Place::Vacant(slot),
+            Some(slot) if resident => Place::Resident(slot),
+            Some(slot) => Place::Vacant(slot),
         }
     }
 
@@ -148,13 +165,21 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     pub(crate) fn hit(&mut self, slot: u32, count: &Count, stream: StreamSet) -> (S::View, bool) {
         self.counters.hits += 1;
         self.used_again(slot, count);
-        let value = self.slots.value_mut(slot);
-        let lent = (value.view(), value.lend(stream));
+        let lent = self.lend(slot, count, stream);
         // Last: an atomic read-modify-write holds up the loads behind it.
         if !planted(Bug::LeaseOutsideLock) {
             count.take();
         }
         lent
+    }
+
+    #[inline]
+    fn lend(&mut self, slot: u32, count: &Count, stream: StreamSet) -> (S::View, bool) {
+        if count.is_lock_free() {
+            return self.lend_beside_lock_free(slot, count, stream);
+        }
+        let value = self.slots.value_mut(slot);
+        (value.view(), value.lend(stream))
     }
 
     #[inline]
@@ -219,9 +244,11 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
             _ => unreachable!("a vacancy stays until its holder commits"),
         });
         self.admitted(slot, self.sum_of(slot), cost_ns);
-        counts.at(slot).take();
-        let value = self.slots.value_mut(slot);
-        (value.view(), value.lend(stream))
+        let count = counts.at(slot);
+        count.take();
+        let lent = self.lend(slot, count, stream);
+        self.open_for_front(slot, count);
+        lent
     }
 
     /// Makes room for an entry, unleased, in place of an unleased one with the same key. What leaves: collected ones,
@@ -231,13 +258,17 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         let replaced = match place {
             Place::Absent => None,
             Place::Vacant(_) => return Err(Error::BeingFilled),
-            Place::Resident(slot) if counts.at(slot).is_leased() => return Err(Error::Leased),
+            Place::Resident(slot) if !counts.at(slot).close() => return Err(Error::Leased),
             Place::Resident(slot) => {
-                self.released(slot, counts); // the end of its last lease may still be on its way here
+                self.ended(slot, counts); // the end of its last lease may still be on its way here
                 Some(slot)
             }
         };
-        self.make_room(Sum::one(charge), replaced, counts)
+        let room = self.make_room(Sum::one(charge), replaced, counts);
+        if let (Err(_), Some(slot)) = (&room, replaced) {
+            self.reopen_for_front(slot, counts.at(slot));
+        }
+        room
     }
 
     /// Puts in what `make_room_for` made room for.
@@ -248,16 +279,17 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         self.slots.put(slot, Slot::Resident { hash, cost: Cost::new(cost_ns), key, value });
         self.know_key(hash, slot);
         self.admitted(slot, sum, cost_ns);
+        self.open_for_front(slot, counts.at(slot));
     }
 
-    /// Takes an unleased resident entry out.
+    /// Takes an unleased, closed resident entry out.
     pub(crate) fn remove(&mut self, slot: u32, counts: &Counts) -> (K, S) {
         if counts.at(slot).is_flagged(PASSED) {
             self.leave_passed(slot, counts.at(slot));
         } else {
             self.policy.remove(slot);
         }
-        self.take(slot)
+        self.take(slot, counts)
     }
 
     /// Hides a resident entry: taken out at once if unleased, else when its last lease has ended.
@@ -277,32 +309,35 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         self.resident.sub(sum);
         self.retired.add(sum);
         self.fixed.add(sum);
-        self.slots.change(slot, |held| match held {
-            Slot::Resident { key, value, .. } => Slot::retired(key, value),
-            _ => unreachable!("only resident entries are retired"),
-        });
     }
 
     /// The last lease of a flagged entry ended. By now the slot may have been leased again, or be
     /// another entry's: what is found decides.
     pub(crate) fn released(&mut self, slot: u32, counts: &Counts) {
-        if counts.at(slot).is_leased() && !planted(Bug::SlotReused) {
+        if !counts.at(slot).is_leased() || planted(Bug::SlotReused) {
+            self.ended(slot, counts);
+        }
+    }
+
+    /// As `released`, of an entry that is known to be unleased: in relaxed mode a lookup may count a lease of a closed
+    /// entry for a moment, and give it back.
+    fn ended(&mut self, slot: u32, counts: &Counts) {
+        match self.slots.get(slot) {
+            Slot::Resident { .. } => {}
+            Slot::Retired { .. } if planted(Bug::DoubleReturn) => {}
+            Slot::Free { .. } | Slot::Vacant { .. } | Slot::Retired { .. } => return,
+        }
+        let sum = self.sum_of(slot);
+        if counts.at(slot).is_flagged(RETIRED) {
+            self.slots.change(slot, |held| match held {
+                Slot::Resident { key, value, .. } | Slot::Retired { key, value, .. } => Slot::retired(key, value),
+                _ => unreachable!("it has a value"),
+            });
+            self.collectable.push(slot);
+            self.collectable_sum.add(sum);
+            self.fixed.sub(sum);
             return;
         }
-        let sum = match self.slots.get_mut(slot) {
-            Slot::Retired { queued, value, .. } => {
-                if std::mem::replace(queued, true) && !planted(Bug::DoubleReturn) {
-                    return;
-                }
-                let sum = Sum::one(value.charge_bytes(self.granule_bytes));
-                self.collectable.push(slot);
-                self.collectable_sum.add(sum);
-                self.fixed.sub(sum);
-                return;
-            }
-            Slot::Resident { value, .. } => Sum::one(value.charge_bytes(self.granule_bytes)),
-            Slot::Free { .. } | Slot::Vacant { .. } => return,
-        };
         if planted(Bug::SlotReused) || counts.at(slot).is_flagged(PASSED) && !self.is_aside(slot) {
             self.aside.insert(self.policy.rank(slot), slot);
             self.aside_sum.add(sum);
@@ -321,6 +356,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     fn collect_some(&mut self, counts: &Counts, out: &mut Removed<K, S>) {
         for slot in std::mem::take(&mut self.collectable) {
             counts.at(slot).unflag(RETIRED);
+            self.take_notes_along(slot, counts.at(slot));
             match self.slots.take(slot) {
                 Slot::Retired { key, value, .. } => {
                     let sum = Sum::one(value.charge_bytes(self.granule_bytes));
@@ -336,7 +372,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     /// Retires everything, in the order of eviction.
     pub(crate) fn clear(&mut self, counts: &Counts, out: &mut Removed<K, S>) {
         self.collect(counts, out);
-        for slot in self.in_order() {
+        for slot in self.in_order(counts) {
             self.retire(slot, counts, out);
         }
     }
@@ -344,8 +380,8 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     /// Takes out every entry that has no lease, in the order of eviction.
     pub(crate) fn drain(&mut self, counts: &Counts, out: &mut Removed<K, S>) {
         self.collect(counts, out);
-        for slot in self.in_order() {
-            if !counts.at(slot).is_leased() {
+        for slot in self.in_order(counts) {
+            if counts.at(slot).close() {
                 let entry = self.remove(slot, counts);
                 out.push(entry);
             }
@@ -361,9 +397,9 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         })
     }
 
-    pub(crate) fn cost_ns(&self, slot: u32) -> u64 {
+    pub(crate) fn cost_ns(&self, slot: u32, counts: &Counts) -> u64 {
         match self.slots.get(slot) {
-            Slot::Resident { cost, .. } => cost.ns(),
+            Slot::Resident { cost, .. } if !counts.at(slot).is_flagged(RETIRED) => cost.ns(),
             _ => 0, // retired: nobody will ask what to evict
         }
     }
@@ -372,8 +408,8 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         self.slots.value(slot).charge_bytes(self.granule_bytes)
     }
 
-    pub(crate) fn value_mut(&mut self, slot: u32) -> &mut S {
-        self.slots.value_mut(slot)
+    pub(crate) fn value(&self, slot: u32) -> &S {
+        self.slots.value(slot)
     }
 
     /// Whether the entry of a held lease, retired or not, is of `key`.
@@ -393,10 +429,10 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         let row = |slot: u32| Row {
             key: self.slots.key(slot).clone(),
             charge_bytes: self.charge_bytes(slot),
-            cost_ns: self.cost_ns(slot),
+            cost_ns: self.cost_ns(slot, counts),
             leased: counts.at(slot).is_leased(),
         };
-        self.in_order().into_iter().map(row).collect()
+        self.in_order(counts).into_iter().map(row).collect()
     }
 
     /// Resident, retired, reserved.
@@ -411,7 +447,9 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     /// Resident bytes that are leased. O(entries).
     pub(crate) fn leased_bytes(&self, counts: &Counts) -> u64 {
         let resident = self.slots.iter().filter_map(|(slot, held)| match held {
-            Slot::Resident { value, .. } if counts.at(slot).is_leased() => Some(value.charge_bytes(self.granule_bytes)),
+            Slot::Resident { value, .. } if counts.at(slot).is_leased() && !counts.at(slot).is_flagged(RETIRED) => {
+                Some(value.charge_bytes(self.granule_bytes))
+            }
             _ => None,
         });
         resident.sum()
@@ -422,6 +460,9 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         self.slots.free().unwrap_or_else(|| {
             let slot = self.slots.new_slot();
             counts.grow(slot);
+            if let Some(pages) = &self.pages {
+                Front::show(pages, slot, counts, &self.slots);
+            }
             slot
         })
     }
@@ -429,7 +470,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     #[inline]
     fn know_key(&mut self, hash: u32, slot: u32) {
         let slots = &self.slots;
-        self.table.insert_unique(expand(hash), slot, |&slot| slots.hash(slot));
+        self.table.insert(hash, slot, |slot| slots.hash(slot));
     }
 
     #[inline]
@@ -439,15 +480,16 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     }
 
     /// Removes an entry that is in no queue any more.
-    fn take(&mut self, slot: u32) -> (K, S) {
-        self.take_charged(slot, self.sum_of(slot))
+    fn take(&mut self, slot: u32, counts: &Counts) -> (K, S) {
+        self.take_charged(slot, self.sum_of(slot), counts)
     }
 
     /// As `take`, with the entry's charge at hand.
     #[inline(always)]
-    fn take_charged(&mut self, slot: u32, sum: Sum) -> (K, S) {
+    fn take_charged(&mut self, slot: u32, sum: Sum, counts: &Counts) -> (K, S) {
         self.resident.sub(sum);
         self.forget_key(slot);
+        self.take_notes_along(slot, counts.at(slot));
         match self.slots.take(slot) {
             Slot::Resident { key, value, .. } => (key, value),
             _ => unreachable!("only resident entries are taken"),
@@ -458,11 +500,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     fn forget_key(&mut self, slot: u32) {
         let ahead = self.ahead.take_if(|(next, _)| *next == slot); // it may be another key's soon
         let hash = ahead.map_or_else(|| self.slots.hash(slot), |(_, hash)| hash);
-        let found = self.table.find_entry(hash, |&other| other == slot);
-        match found {
-            Ok(entry) => drop(entry.remove()),
-            Err(_) => unreachable!("every key is in the table"),
-        }
+        self.table.remove(hash, slot);
     }
 
     fn sum_of(&self, slot: u32) -> Sum {
@@ -486,10 +524,13 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     }
 
     /// Every resident slot in the policy's order. O(n log n) in the passed, O(n) in all.
-    fn in_order(&self) -> Vec<u32> {
+    fn in_order(&self, counts: &Counts) -> Vec<u32> {
         let mut ranked = self.policy.attached();
         let queued = ranked.len();
-        let resident = self.slots.iter().filter(|(_, held)| matches!(held, Slot::Resident { .. }));
+        let resident = self
+            .slots
+            .iter()
+            .filter(|&(slot, held)| matches!(held, Slot::Resident { .. }) && !counts.at(slot).is_flagged(RETIRED));
         if queued < self.resident.entries {
             let queue: std::collections::HashSet<u32> = ranked.iter().map(|&(_, slot)| slot).collect();
             let detached = resident.map(|(slot, _)| slot).filter(|slot| !queue.contains(slot));
@@ -500,6 +541,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     }
 }
 
+mod relaxed;
 pub(crate) mod removed;
 mod room;
 mod validate;

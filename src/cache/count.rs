@@ -4,45 +4,53 @@
 //! with a plain store. It is released without the lock, by one atomic addition to the number *released*.
 //! An entry is leased while the two differ; both wrap.
 //!
-//! The low bits of `released` are flags, set and cleared under the lock: whoever releases a flagged
-//! entry must tell the index.
+//! The low bits of `released` are flags. Two are set and cleared under the lock alone: whoever releases an entry with one
+//! of these must tell the index. The others are for leases taken without the lock, see `front::pin`.
 
+use crate::cache::front::pin::{CLOSED, LOCK_FREE, USED};
+use crate::cache::paged::{PAGE, Paged};
 use crate::cache::planted::{Bug, planted};
 use crate::sync::{AtomicU32, Ordering};
-use std::sync::OnceLock;
+use std::sync::Arc;
 
 /// An eviction found the entry leased and took it out of the queue.
 pub(crate) const PASSED: u32 = 1;
 /// The entry was retired while leased.
 pub(crate) const RETIRED: u32 = 2;
-const FLAGS: u32 = PASSED | RETIRED;
+const TOLD: u32 = PASSED | RETIRED;
+pub(crate) const FLAGS: u32 = TOLD | CLOSED | USED | LOCK_FREE;
 /// One lease: what is above the flags, so that it may wrap without touching them.
-const ONE: u32 = 4;
+pub(crate) const ONE: u32 = 32;
 /// Half of what can be told apart: as with `Arc`, so many leases can only have been forgotten.
-const MOST: u32 = 1 << 29;
+pub(crate) const MOST: u32 = 1 << 26;
 
 #[derive(Debug)]
 pub(crate) struct Count {
-    taken: AtomicU32,
-    released: AtomicU32,
+    pub(super) taken: AtomicU32,
+    pub(super) released: AtomicU32,
 }
 
 impl Count {
     /// One lease more. Under the lock.
     #[inline]
     pub(crate) fn take(&self) {
+        let released = self.released.load(Ordering::Acquire);
+        if released & LOCK_FREE != 0 {
+            return self.share();
+        }
         let taken = self.taken.load(Ordering::Relaxed);
-        assert!(self.leases(taken) < MOST, "{MOST} leases of one entry: they are being forgotten");
+        let leases = taken.wrapping_sub(released & !FLAGS) / ONE;
+        assert!(leases < MOST, "{MOST} leases of one entry: they are being forgotten");
         self.taken.store(taken.wrapping_add(ONE), Ordering::Relaxed);
     }
 
-    /// One lease more, by the holder of one, without the lock.
+    /// One lease more, by the holder of one, without the lock; or under it.
     pub(crate) fn share(&self) {
         // The lease held orders it before every eviction. Acquire is for the check: `taken`, read without the
         // lock, must not miss a lease whose release was counted, or the difference wraps.
         let order = if planted(Bug::RelaxedShare) { Ordering::Relaxed } else { Ordering::Acquire };
-        let released = self.released.fetch_sub(ONE, order) & !FLAGS;
-        if self.taken.load(Ordering::Relaxed).wrapping_sub(released) / ONE >= MOST {
+        let released = self.released.fetch_sub(ONE, order);
+        if self.leases(released) >= MOST {
             self.released.fetch_add(ONE, Ordering::Relaxed);
             panic!("{MOST} leases of one entry: they are being forgotten");
         }
@@ -52,24 +60,28 @@ impl Count {
     #[inline]
     pub(crate) fn release(&self) -> bool {
         let order = if planted(Bug::RelaxedRelease) { Ordering::Relaxed } else { Ordering::Release };
-        self.released.fetch_add(ONE, order) & FLAGS != 0
+        self.released.fetch_add(ONE, order) & TOLD != 0
     }
 
     /// Under the lock. If not leased, all that its leases did happened before: the load reads from the
     /// last release, and each release but the first continues the release sequence of those before it.
     #[inline]
     pub(crate) fn is_leased(&self) -> bool {
-        !planted(Bug::IgnoredLease) && self.leases(self.taken.load(Ordering::Relaxed)) != 0
+        !planted(Bug::IgnoredLease) && self.leases(self.released.load(Ordering::Acquire)) != 0
     }
 
-    /// Flags a leased entry. `false`: no lease is left, and nothing was flagged. Under the lock.
+    /// Flags a leased entry. `false`: no lease is left, nothing was flagged, and it is closed, as after `close`. Under
+    /// the lock.
     pub(crate) fn flag_if_leased(&self, flag: u32) -> bool {
+        if self.is_lock_free() {
+            return self.close_or(flag);
+        }
         if !self.is_leased() {
             return false;
         }
         // The last lease may end between the look and this; then nobody saw the flag.
         let before = self.released.fetch_or(flag, Ordering::AcqRel);
-        let leased = self.taken.load(Ordering::Relaxed).wrapping_sub(before & !FLAGS) != 0;
+        let leased = self.leases(before) != 0;
         if !leased {
             self.unflag(flag);
         }
@@ -93,48 +105,47 @@ impl Count {
     }
 
     #[inline]
-    fn leases(&self, taken: u32) -> u32 {
-        taken.wrapping_sub(self.released.load(Ordering::Acquire) & !FLAGS) / ONE
+    fn leases(&self, released: u32) -> u32 {
+        let taken = if released & LOCK_FREE != 0 { 0 } else { self.taken.load(Ordering::Relaxed) };
+        taken.wrapping_sub(released & !FLAGS) / ONE
     }
 }
 
-/// The counts of all slots. Chunk `c` holds `2^(FIRST + c)` of them, so that they never move.
-pub(crate) struct Counts([OnceLock<Box<[Count]>>; 23]);
-
-const FIRST: u32 = if cfg!(hapax_loom) { 2 } else { 10 };
+/// The counts of all slots.
+pub(crate) struct Counts {
+    pages: Paged<Arc<[Count; PAGE]>>,
+    /// What `released` of a new one is.
+    new: u32,
+}
 
 impl Counts {
     pub(crate) fn new() -> Self {
-        Counts([const { OnceLock::new() }; 23])
+        Counts { pages: Paged::new(), new: 0 }
+    }
+
+    /// Whose entries can be leased without the lock, once they are opened.
+    pub(crate) fn lock_free() -> Self {
+        Counts { pages: Paged::new(), new: LOCK_FREE | CLOSED }
     }
 
     /// Makes the count of a new slot. Under the lock.
     #[inline]
     pub(crate) fn grow(&self, slot: u32) {
-        let (chunk, _) = place(slot);
-        if self.0[chunk].get().is_none() {
-            self.add_chunk(chunk);
+        if self.pages.page(slot as usize / PAGE).is_none() {
+            let new = |_| Count { taken: AtomicU32::new(0), released: AtomicU32::new(self.new) };
+            self.pages.add(Arc::new(std::array::from_fn(new)));
         }
-    }
-
-    #[cold]
-    fn add_chunk(&self, chunk: usize) {
-        let new = |_| Count { taken: AtomicU32::new(0), released: AtomicU32::new(0) };
-        self.0[chunk].get_or_init(|| (0..1u32 << (FIRST + chunk as u32)).map(new).collect());
     }
 
     #[inline(always)]
     pub(crate) fn at(&self, slot: u32) -> &Count {
-        let (chunk, offset) = place(slot);
-        &self.0[chunk].get().expect("every slot in use has a count")[offset]
+        &self.pages.of(slot)[slot as usize % PAGE]
     }
-}
 
-#[inline]
-fn place(slot: u32) -> (usize, usize) {
-    let shifted = u64::from(slot) + (1 << FIRST);
-    let chunk = 63 - shifted.leading_zeros() - FIRST;
-    (chunk as usize, (shifted - (1 << (FIRST + chunk))) as usize)
+    /// The counts of the slots beside this one.
+    pub(crate) fn page(&self, slot: u32) -> &Arc<[Count; PAGE]> {
+        self.pages.of(slot)
+    }
 }
 
 #[cfg(all(test, not(hapax_loom)))]
@@ -143,19 +154,6 @@ mod tests {
 
     fn count() -> Count {
         Count { taken: AtomicU32::new(0), released: AtomicU32::new(0) }
-    }
-
-    #[test]
-    fn chunks_follow_each_other_without_gap() {
-        let mut expected = (0, 0);
-        for slot in 0..1 << 14 {
-            assert_eq!(place(slot), expected);
-            expected.1 += 1;
-            if expected.1 == 1 << (FIRST as usize + expected.0) {
-                expected = (expected.0 + 1, 0);
-            }
-        }
-        assert!(place(u32::MAX).0 < 23);
     }
 
     #[test]

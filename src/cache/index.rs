@@ -10,6 +10,8 @@ pub(crate) mod words;
 use crate::cache::core::{Core, Counters, Place, Removed, Row, Sum};
 use crate::cache::count::{Count, Counts};
 use crate::cache::flight::{Flights, Gate, Patience, with_wait_graph_locked};
+use crate::cache::front::Front;
+use crate::cache::options::Mode;
 use crate::cache::planted::{Bug, planted};
 use crate::cache::policy::Order;
 use crate::cache::policy::chosen::Chosen;
@@ -17,17 +19,24 @@ use crate::cache::slot::Stored;
 use crate::device::stream::StreamSet;
 use crate::error::Error;
 use crate::sync::{BriefGuard, BriefMutex};
-use hashbrown::DefaultHashBuilder;
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
+
+#[cfg(not(hapax_loom))]
+type Hasher = hashbrown::DefaultHashBuilder;
+/// The same in every execution of a model: where a lookup without the lock goes depends on it.
+#[cfg(hapax_loom)]
+type Hasher = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 
 /// Aligned, so that the lock and what stands behind it share one cache line with nothing else.
 #[repr(C, align(64))]
 pub(crate) struct Index<K, S, P: Order = Chosen> {
     state: BriefMutex<State<K, S, P>>,
     counts: Counts,
-    hasher: DefaultHashBuilder,
+    hasher: Hasher,
+    /// In relaxed mode: hits without the lock.
+    front: Option<Front<K, S>>,
 }
 
 #[repr(C)]
@@ -81,18 +90,68 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
                 flights: Flights::new(),
             }),
             counts: Counts::new(),
-            hasher: DefaultHashBuilder::default(),
+            hasher: Hasher::default(),
+            front: None,
         }
     }
 
-    /// A lease if the key is resident. Waits for nothing.
-    #[inline]
+    pub(crate) fn in_mode(mode: Mode, policy: P, budget_bytes: u64, max_entries: usize, granule_bytes: u64) -> Self {
+        match mode {
+            Mode::Exact => Self::new(policy, budget_bytes, max_entries, granule_bytes),
+            Mode::Relaxed => Self::relaxed(policy, budget_bytes, max_entries, granule_bytes),
+        }
+    }
+
+    /// Where a hit does not take the lock, and the order is told of it when an eviction meets the entry.
+    pub(crate) fn relaxed(policy: P, budget_bytes: u64, max_entries: usize, granule_bytes: u64) -> Self {
+        let front = Front::new();
+        Index {
+            state: BriefMutex::new(State {
+                core: Core::behind(Some(&front), policy, budget_bytes, max_entries, granule_bytes),
+                flights: Flights::new(),
+            }),
+            counts: Counts::lock_free(),
+            hasher: Hasher::default(),
+            front: Some(front),
+        }
+    }
+
+    /// A lease if the key is resident. Waits for nothing. Both halves of what the cache calls one after the other.
+    #[cfg(test)]
     pub(crate) fn get<Q>(&self, key: &Q, stream: StreamSet) -> Option<Hit<'_, S::View>>
     where
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq,
     {
+        match self.get_at_once(key, stream) {
+            Ok(hit) => Some(hit),
+            Err(hash) => self.get_hashed(hash, key, stream),
+        }
+    }
+
+    /// In relaxed mode a lease, if that is all that it takes; else the key's hash, for `get_hashed`. Apart, so that the short
+    /// way through both is nothing but the hit.
+    #[inline(always)]
+    pub(crate) fn get_at_once<Q>(&self, key: &Q, stream: StreamSet) -> Result<Hit<'_, S::View>, u32>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Hash + Eq,
+    {
         let hash = self.hash(key);
+        self.front.as_ref().and_then(|front| front.hit(self, hash, key, stream)).ok_or(hash)
+    }
+
+    #[inline]
+    pub(crate) fn get_hashed<Q>(&self, hash: u32, key: &Q, stream: StreamSet) -> Option<Hit<'_, S::View>>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Eq,
+    {
+        if let Some(front) = &self.front {
+            if let Some(hit) = front.search(self, hash, key, stream) {
+                return Some(hit);
+            }
+        }
         let mut state = self.state.lock();
         match state.core.find(hash, key) {
             Place::Resident(slot) => Some(self.hit(state, slot, stream)),
@@ -110,6 +169,12 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
         let hash = self.hash(key);
+        if let Some(front) = &self.front {
+            let hit = front.hit(self, hash, key, stream);
+            if let Some(hit) = hit.or_else(|| front.search(self, hash, key, stream)) {
+                return Ok(Found::Hit(hit));
+            }
+        }
         let mut owned: Option<K> = None; // declared before the guard, so that it is dropped after it
         let mut state = self.state.lock();
         loop {
@@ -244,7 +309,7 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
         let mut state = self.state.lock();
         match state.core.find(hash, key) {
             Place::Absent | Place::Vacant(_) => Take::Absent,
-            Place::Resident(slot) if self.counts.at(slot).is_leased() => Take::Leased,
+            Place::Resident(slot) if !self.counts.at(slot).close() => Take::Leased,
             Place::Resident(slot) => {
                 let (key, value) = state.core.remove(slot, &self.counts);
                 Take::Taken(key, value)
@@ -299,7 +364,7 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
         match state.core.find(hash, key) {
             Place::Resident(slot) => {
                 let leased = self.counts.at(slot).is_leased();
-                Some((state.core.charge_bytes(slot), state.core.cost_ns(slot), leased))
+                Some((state.core.charge_bytes(slot), state.core.cost_ns(slot, &self.counts), leased))
             }
             Place::Absent | Place::Vacant(_) => None,
         }
@@ -308,7 +373,7 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
     /// The charge and cost of a leased slot. An entry that was retired meanwhile has no cost any more.
     pub(crate) fn weight(&self, slot: u32) -> (u64, u64) {
         let state = self.state.lock();
-        (state.core.charge_bytes(slot), state.core.cost_ns(slot))
+        (state.core.charge_bytes(slot), state.core.cost_ns(slot, &self.counts))
     }
 
     /// Whether a held lease is of `key`.
@@ -331,13 +396,14 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
     pub(crate) fn figures(&self) -> Figures {
         let state = self.state.lock();
         let (resident, retired, reserved) = state.core.sums();
+        let unseen = self.front.as_ref().map_or(0, Front::hits);
         Figures {
             resident,
             retired,
             reserved,
             leased_bytes: state.core.leased_bytes(&self.counts),
             budget_bytes: state.core.budget_bytes(),
-            counters: state.core.counters,
+            counters: Counters { hits: state.core.counters.hits + unseen, ..state.core.counters },
         }
     }
 
@@ -349,9 +415,14 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
         state.core.budget_bytes() - (resident.bytes + retired.bytes + reserved.bytes)
     }
 
-    /// Reads or changes what a leased slot holds.
-    pub(crate) fn with_value<R>(&self, slot: u32, change: impl FnOnce(&mut S) -> R) -> R {
-        change(self.state.lock().core.value_mut(slot))
+    /// Reads what a leased slot holds.
+    pub(crate) fn with_value<R>(&self, slot: u32, read: impl FnOnce(&S) -> R) -> R {
+        read(self.state.lock().core.value(slot))
+    }
+
+    /// Changes what a leased slot holds; in relaxed mode only while a write to it is pending.
+    pub(crate) fn change_value(&self, slot: u32, change: impl FnOnce(&mut S)) {
+        self.state.lock().core.change_pending(slot, &self.counts, change);
     }
 
     pub(crate) fn reject(&self) {

@@ -10,12 +10,15 @@ pub(crate) mod count;
 pub(crate) mod cuda;
 pub(crate) mod evictions;
 pub(crate) mod flight;
+pub(crate) mod front;
 pub(crate) mod index;
 pub(crate) mod lease;
 pub(crate) mod module;
 pub(crate) mod options;
+pub(crate) mod paged;
 pub(crate) mod planted;
 pub(crate) mod policy;
+pub(crate) mod published;
 pub(crate) mod resident;
 pub(crate) mod slot;
 mod told;
@@ -60,7 +63,8 @@ pub type VramCache<K, T> = Cache<K, DevBox<T>>;
 /// - Each handle goes in once and comes out once.
 ///
 /// All methods take `&self`; share it by reference or in an [`Arc`]. `K::eq` runs under the lock, so it must not use
-/// this cache. A hit takes one short lock and reads no clock; a release is one atomic.
+/// this cache. A hit takes one short lock and reads no clock; a release is one atomic. With
+/// [`Mode::Relaxed`](crate::Mode::Relaxed) a hit takes no lock, and the order is approximate.
 ///
 /// # Examples
 /// ```
@@ -138,13 +142,13 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
     /// # Errors
     /// [`Error::BadOption`]: a budget of 0 or above the heap's limit, or no entries at all.
     pub fn with_options(heap: &Heap, options: CacheOptions) -> Result<Self, Error> {
-        let CacheOptions { budget_bytes, max_entries, policy, trace } = options;
+        let CacheOptions { budget_bytes, max_entries, policy, mode, trace } = options;
         check_budget(heap, budget_bytes)?;
         if max_entries == 0 {
             return Err(Error::BadOption("max_entries of 0; a cache holds one entry at least".to_owned()));
         }
         Ok(Cache {
-            index: Index::new(policy.into(), budget_bytes, max_entries, heap.granule_bytes()),
+            index: Index::in_mode(mode, policy.into(), budget_bytes, max_entries, heap.granule_bytes()),
             heap: heap.clone(),
             fills: Mutex::new(FillHistogram::new()),
             trace,
@@ -171,7 +175,11 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
     {
         stream.check(self.heap.device())?;
         let number = self.trace_number(key);
-        match self.index.get(key, stream.note()) {
+        let hash = match self.index.get_at_once(key, stream.note()) {
+            Ok(hit) => return self.lend(hit, stream, number).map(Some),
+            Err(hash) => hash,
+        };
+        match self.index.get_hashed(hash, key, stream.note()) {
             Some(hit) => self.lend(hit, stream, number).map(Some),
             None => {
                 told::missed();
@@ -439,27 +447,6 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
         self.fills.lock().record(fill_ns);
     }
 
-    /// What a trace calls the key: found before anything is taken, since it runs `K::hash`.
-    #[inline]
-    fn trace_number<Q: ?Sized + Hash>(&self, key: &Q) -> Option<NonZeroU64> {
-        self.trace.as_ref().map(|_| TraceWriter::number(key))
-    }
-
-    /// A line for a leased slot. The lock is taken once more, for the entry's figures, and let go before anything is
-    /// written.
-    #[cold]
-    fn trace_hit(&self, number: NonZeroU64, slot: u32) {
-        let (charge_bytes, cost_ns) = self.index.weight(slot);
-        self.trace_fill(Some(number), charge_bytes, cost_ns);
-    }
-
-    /// A line for an entry put in.
-    pub(crate) fn trace_fill(&self, number: Option<NonZeroU64>, charge_bytes: u64, cost_ns: u64) {
-        if let (Some(trace), Some(number)) = (&self.trace, number) {
-            trace.record(number, charge_bytes, cost_ns);
-        }
-    }
-
     fn find<'c, Q>(&'c self, key: &Q, stream: &'c Stream, patience: Patience) -> Result<TryLookup<'c, K, V>, Error>
     where
         K: Borrow<Q>,
@@ -507,7 +494,7 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
             all_passed &= self.heap_inner().order_after_write(span, stream)?;
         }
         if all_passed {
-            self.index.with_value(slot, V::writes_passed);
+            self.index.change_value(slot, V::writes_passed);
         }
         Ok(())
     }

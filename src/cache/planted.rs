@@ -24,6 +24,18 @@ pub(crate) enum Bug {
     RelaxedShare,
     /// The wait graph is let go between the look for a cycle and the entry.
     WaitRace,
+    /// An eviction finds an entry unleased and closes it in a second step.
+    ClosedInTwoSteps,
+    /// A lookup without the lock believes what it leased without looking whether that was open.
+    PinOfClosed,
+    /// A lookup without the lock does not compare the key of what it leased.
+    KeyUnchecked,
+    /// What is written into a slot is not ordered before the step that opens it.
+    RelaxedOpen,
+    /// A lease taken without the lock is not ordered before what it reads.
+    RelaxedPin,
+    /// What is in a larger table is not ordered before the step that makes it the current one.
+    RelaxedGrowth,
 }
 
 #[cfg(not(hapax_loom))]

@@ -163,6 +163,10 @@ impl<T: ?Sized + DeviceData> Stored for RawDevBox<T> {
         if !self.block.notes.contains(stream) {
             self.block.notes = self.block.notes.union(stream); // the slot's line stays clean otherwise
         }
+        self.write_pending()
+    }
+
+    fn write_pending(&self) -> bool {
         self.block.notes.contains(StreamSet::WRITE_PENDING)
     }
 }
@@ -246,6 +250,10 @@ macro_rules! bundle {
             fn lend(&mut self, stream: StreamSet) -> bool {
                 // Each part is noted, whatever the others say.
                 [$(self.$at.lend(stream)),*].contains(&true)
+            }
+
+            fn write_pending(&self) -> bool {
+                $(self.$at.write_pending())||*
             }
         }
     };

@@ -1,8 +1,14 @@
 //! Where entries live: dense slots that never move. Knows no order, no budget and no leases.
+//!
+//! `Slots` is the core's, under its lock. In relaxed mode lookups read slots without the lock; the core may
+//! then ask for `&mut` of a slot only while no such lookup can be reading it, see `front::pin`.
+#![expect(unsafe_code, reason = "lookups of a relaxed index read what they have leased, without its lock")]
 
+use crate::cache::paged::PAGE;
 use crate::device::stream::StreamSet;
-
+use crate::sync::UnsafeCell;
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 
 const NIL: u32 = u32::MAX;
 
@@ -15,6 +21,10 @@ pub trait Stored: Send {
     fn view(&self) -> Self::View;
     /// A stream will use it. Whether a write on another stream may still be pending.
     fn lend(&mut self, stream: StreamSet) -> bool;
+    /// Whether `lend` may say so.
+    fn write_pending(&self) -> bool {
+        false
+    }
 }
 
 /// Laid out by hand, so that the key stands at one place whatever the slot is, and a lookup need not ask.
@@ -36,9 +46,9 @@ pub(crate) enum Slot<K, S> {
         value: S,
         key: K,
     },
-    /// No key leads to it any more; it waits for its last lease, then (`queued`) for its collection.
+    /// No key leads to it any more, and its last lease has ended; it waits for its collection.
     Retired {
-        queued: bool,
+        _cost: Cost,
         _hash: u32,
         value: S,
         key: K,
@@ -47,26 +57,74 @@ pub(crate) enum Slot<K, S> {
 
 /// Chunks of equal size, so that growing copies nothing and takes no long lock.
 pub(crate) struct Slots<K, S> {
-    chunks: Vec<Box<[Slot<K, S>; CHUNK]>>,
+    chunks: Vec<Arc<Chunk<K, S>>>,
     free: u32,
     made: u32,
 }
 
-const CHUNK: usize = 1024;
+pub(crate) type Chunk<K, S> = [Cell<K, S>; PAGE];
+
+/// A slot, as lookups without the lock see it.
+pub(crate) struct Cell<K, S>(UnsafeCell<Slot<K, S>>);
+
+// SAFETY: the contents are reached by `Slots`, which has one owner at a time, and by `read_pinned`, whose callers read
+// what nobody changes meanwhile. Such reads lend `&K` and `&S` to several threads, hence `Sync`; keys and values leave by
+// another thread than they came, hence `Send`.
+unsafe impl<K: Send + Sync, S: Send + Sync> Sync for Cell<K, S> {}
+
+impl<K, S> Cell<K, S> {
+    /// Reads without the lock.
+    ///
+    /// # Safety
+    /// The caller holds a lease of the slot's entry that was taken while the entry was open. Then nobody takes `&mut` of
+    /// the slot before that lease has ended.
+    #[inline(always)]
+    pub(crate) unsafe fn read_pinned<R>(&self, read: impl FnOnce(&Slot<K, S>) -> R) -> R {
+        // SAFETY: the caller's lease keeps the slot from being changed, and `Slots` only reads it meanwhile.
+        read(unsafe { &*self.0.reading() })
+    }
+
+    /// Begins to fetch it from memory, so that it comes while its lease is being counted: an atomic step holds up the
+    /// loads behind it.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self) {
+        #[cfg(all(target_arch = "x86_64", not(any(hapax_loom, miri))))]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let first: *const i8 = std::ptr::from_ref(self).cast();
+            // Half of all slots of 48 bytes lie on two lines, with the key on the second.
+            let last = first.wrapping_add(size_of::<Self>() - 1);
+            // SAFETY: SSE is part of x86-64; a prefetch is no access, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(first) };
+            // SAFETY: as above.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(last) };
+        }
+    }
+}
 
 impl<K, S> Slots<K, S> {
     pub(crate) fn new() -> Self {
         Slots { chunks: Vec::new(), free: NIL, made: 0 }
     }
 
-    #[inline]
-    pub(crate) fn get(&self, slot: u32) -> &Slot<K, S> {
-        &self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+    /// The slots beside this one, for lookups without the lock.
+    pub(crate) fn chunk(&self, slot: u32) -> &Arc<Chunk<K, S>> {
+        &self.chunks[slot as usize / PAGE]
     }
 
     #[inline]
+    pub(crate) fn get(&self, slot: u32) -> &Slot<K, S> {
+        // SAFETY: `get_mut` is not running, since it borrows `self` for writing; lookups without the lock only read.
+        unsafe { &*self.chunks[slot as usize / PAGE][slot as usize % PAGE].0.reading() }
+    }
+
+    /// In relaxed mode only of a slot that is closed and whose leases from while it was open have ended; so it is with
+    /// everything below that changes a slot.
+    #[inline]
     pub(crate) fn get_mut(&mut self, slot: u32) -> &mut Slot<K, S> {
-        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+        // SAFETY: `self` is borrowed for writing, so no other reference is from here; and none is from
+        // `read_pinned`, whose callers do not read what is closed.
+        unsafe { &mut *self.chunks[slot as usize / PAGE][slot as usize % PAGE].0.writing() }
     }
 
     /// A free slot that was used before. It is the caller's to `put` something in.
@@ -86,8 +144,8 @@ impl<K, S> Slots<K, S> {
     pub(crate) fn new_slot(&mut self) -> u32 {
         let slot = self.made;
         assert!(slot < NIL, "a cache holds fewer than 2^32 entries");
-        if slot as usize % CHUNK == 0 {
-            let chunk: Box<[Slot<K, S>]> = (0..CHUNK).map(|_| Slot::Free { next: NIL }).collect();
+        if slot as usize % PAGE == 0 {
+            let chunk: Arc<[Cell<K, S>]> = (0..PAGE).map(|_| Cell(UnsafeCell::new(Slot::Free { next: NIL }))).collect();
             let Ok(chunk) = chunk.try_into() else { unreachable!("it has the length of a chunk") };
             self.chunks.push(chunk);
         }
@@ -118,14 +176,14 @@ impl<K, S> Slots<K, S> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Slot<K, S>)> {
-        (0..self.made).zip(self.chunks.iter().flat_map(|chunk| chunk.iter()))
+        (0..self.made).map(|slot| (slot, self.get(slot)))
     }
 
     /// The hash that the table knows the slot's key by.
     #[inline(always)]
-    pub(crate) fn hash(&self, slot: u32) -> u64 {
+    pub(crate) fn hash(&self, slot: u32) -> u32 {
         match self.get(slot) {
-            Slot::Vacant { hash, .. } | Slot::Resident { hash, .. } => expand(*hash),
+            Slot::Vacant { hash, .. } | Slot::Resident { hash, .. } => *hash,
             Slot::Free { .. } | Slot::Retired { .. } => unreachable!("the table holds keys only"),
         }
     }
@@ -138,10 +196,7 @@ impl<K, S> Slots<K, S> {
     /// The value of a resident or retired entry.
     #[inline]
     pub(crate) fn value(&self, slot: u32) -> &S {
-        match self.get(slot) {
-            Slot::Resident { value, .. } | Slot::Retired { value, .. } => value,
-            Slot::Free { .. } | Slot::Vacant { .. } => unreachable!("nothing is stored there"),
-        }
+        self.get(slot).value()
     }
 
     #[inline]
@@ -166,8 +221,16 @@ impl<K, S> Slot<K, S> {
         }
     }
 
+    #[inline]
+    pub(crate) fn value(&self) -> &S {
+        match self {
+            Slot::Resident { value, .. } | Slot::Retired { value, .. } => value,
+            Slot::Free { .. } | Slot::Vacant { .. } => unreachable!("nothing is stored there"),
+        }
+    }
+
     pub(crate) fn retired(key: K, value: S) -> Self {
-        Slot::Retired { queued: false, _hash: 0, value, key }
+        Slot::Retired { _cost: Cost::new(0), _hash: 0, value, key }
     }
 }
 

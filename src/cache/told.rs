@@ -1,9 +1,13 @@
 //! What a cache tells listeners. Called outside of its lock, since a listener may use the cache.
 
+use crate::cache::Cache;
 use crate::cache::evictions::Evictions;
 use crate::cache::resident::Resident;
+use crate::cache::trace::TraceWriter;
 use crate::error::Error;
 use crate::observe::{self, event};
+use std::hash::Hash;
+use std::num::NonZeroU64;
 
 #[inline(always)]
 pub(crate) fn hit() {
@@ -41,4 +45,28 @@ pub(crate) fn refused(error: &Error) {
 pub(crate) fn refusing(error: Error) -> Error {
     refused(&error);
     error
+}
+
+/// What it writes into its trace.
+impl<K: Hash + Eq, V: Resident> Cache<K, V> {
+    /// What a trace calls the key: found before anything is taken, since it runs `K::hash`.
+    #[inline]
+    pub(super) fn trace_number<Q: ?Sized + Hash>(&self, key: &Q) -> Option<NonZeroU64> {
+        self.trace.as_ref().map(|_| TraceWriter::number(key))
+    }
+
+    /// A line for a leased slot. The lock is taken once more, for the entry's figures, and let go before anything is
+    /// written.
+    #[cold]
+    pub(super) fn trace_hit(&self, number: NonZeroU64, slot: u32) {
+        let (charge_bytes, cost_ns) = self.index.weight(slot);
+        self.trace_fill(Some(number), charge_bytes, cost_ns);
+    }
+
+    /// A line for an entry put in.
+    pub(crate) fn trace_fill(&self, number: Option<NonZeroU64>, charge_bytes: u64, cost_ns: u64) {
+        if let (Some(trace), Some(number)) = (&self.trace, number) {
+            trace.record(number, charge_bytes, cost_ns);
+        }
+    }
 }

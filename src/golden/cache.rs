@@ -499,7 +499,7 @@ fn validation_notices_a_charge_that_changed_under_the_index() {
     let mut session = Session::<ByUse>::open(&["budget", "8", "most", "9"]);
     session.apply(&Op::Insert { key: 0, bytes: 3, cost_ns: 0 });
     session.apply(&Op::Get { key: 0 });
-    session.index.with_value(session.leases[0].0, |token| token.bytes += 1);
+    session.index.change_value(session.leases[0].0, |token| token.bytes += 1);
     session.index.validate();
 }
 

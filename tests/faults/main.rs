@@ -14,7 +14,7 @@ mod session;
 mod witness;
 
 use device::{Control, Watch};
-use hapax::{DeviceRef, Fault, FaultControl, FaultDevice, Heap, HeapOptions, HostDevice};
+use hapax::{DeviceRef, Fault, FaultControl, FaultDevice, Heap, HeapOptions, HostDevice, Mode};
 use session::session;
 use witness::Witness;
 
@@ -52,24 +52,26 @@ fn every_call_of_a_session_on_a_late_device_may_fail() {
 
 fn fail_each_call(open: fn() -> Option<Bench>, at_least: u64) {
     let Some(bench) = open() else { return };
-    let calls = run(bench, None);
+    let calls = run(bench, Mode::Exact, None);
     assert!(calls >= at_least, "a session of {calls} calls");
-    for nth in 1..=calls {
-        for fault in [Fault::Failed, Fault::OutOfMemory, Fault::Lost] {
-            run(open().expect("as before"), Some((nth, fault)));
+    for mode in [Mode::Exact, Mode::Relaxed] {
+        for nth in 1..=calls {
+            for fault in [Fault::Failed, Fault::OutOfMemory, Fault::Lost] {
+                run(open().expect("as before"), mode, Some((nth, fault)));
+            }
         }
     }
 }
 
 /// Runs a session to its end, the device's own included, and returns how many calls that took.
-fn run(bench: Bench, planned: Option<(u64, Fault)>) -> u64 {
+fn run(bench: Bench, mode: Mode, planned: Option<(u64, Fault)>) -> u64 {
     let Bench { device, control, late, watch: _watch } = bench;
     if let Some((nth, fault)) = planned {
         control.fail_call(nth, fault);
     }
     let telltale = Telltale { planned, control: &control };
     let witness = Witness::new(device.clone(), late.clone(), planned.map(|(_, fault)| fault));
-    let ended = session(&witness, &device);
+    let ended = session(&witness, &device, mode);
     drop(witness);
     let is_lost = device.is_lost();
     assert!(ended.is_ok() || is_lost, "only a lost device ends a session early");
@@ -113,7 +115,7 @@ impl Drop for Telltale<'_> {
 fn the_session_makes_every_kind_of_call() {
     let log = |bench: Bench| {
         let control = bench.control.clone();
-        run(bench, None);
+        run(bench, Mode::Exact, None);
         control.log()
     };
     let plain = log(plain().expect("there is always one"));

@@ -2,9 +2,13 @@
 
 use crate::Rig;
 use crate::device::Seen;
-use hapax::{Error, HeapOptions, Lookup, VramCache};
+use hapax::{CacheOptions, Error, HeapOptions, Lookup, VramCache};
 
 const BUDGET_BYTES: u64 = 64;
+
+fn options(budget_bytes: u64) -> CacheOptions {
+    CacheOptions::new(budget_bytes).mode(crate::mode(module_path!()))
+}
 
 /// Fills `key` on stream a and leaves a kernel behind that reads the entry. What it will see comes back.
 fn fill_and_use(rig: &Rig, cache: &VramCache<u32, [u8]>, key: u32, bytes: usize) -> Seen {
@@ -17,7 +21,7 @@ fn fill_and_use(rig: &Rig, cache: &VramCache<u32, [u8]>, key: u32, bytes: usize)
 #[test]
 fn fill_from_keeps_live_and_freeing_bytes_within_the_budget() {
     let rig = Rig::new(1024);
-    let cache = VramCache::new(&rig.heap, BUDGET_BYTES).unwrap();
+    let cache = VramCache::with_options(&rig.heap, options(BUDGET_BYTES)).unwrap();
     let sizes = [16, 16, 16, 16, 40, 7, 64, 1, 33, 30, 64, 13, 13, 13, 13, 13];
     let mut kernels = Vec::new();
     for (key, &bytes) in (0..).zip(&sizes) {
@@ -41,7 +45,7 @@ fn fill_from_keeps_live_and_freeing_bytes_within_the_budget() {
 #[test]
 fn fill_from_waits_for_nobody_while_nothing_is_freed() {
     let rig = Rig::new(1024);
-    let cache = VramCache::new(&rig.heap, BUDGET_BYTES).unwrap();
+    let cache = VramCache::with_options(&rig.heap, options(BUDGET_BYTES)).unwrap();
     let _kernels = [1, 2, 3].map(|key| fill_and_use(&rig, &cache, key, 20));
     assert_eq!(rig.late.pending(), 3);
 }
@@ -49,7 +53,7 @@ fn fill_from_waits_for_nobody_while_nothing_is_freed() {
 #[test]
 fn fill_from_evicts_once_more_when_fragments_leave_no_room() {
     let rig = Rig::with(HeapOptions::new(BUDGET_BYTES).granule_bytes(1).slab_bytes(BUDGET_BYTES));
-    let cache = VramCache::new(&rig.heap, BUDGET_BYTES).unwrap();
+    let cache = VramCache::with_options(&rig.heap, options(BUDGET_BYTES)).unwrap();
     for key in 0..8 {
         drop(fill_and_use(&rig, &cache, key, 8));
     }
@@ -67,7 +71,7 @@ fn fill_from_evicts_once_more_when_fragments_leave_no_room() {
 #[test]
 fn fill_from_gives_up_with_figures_when_another_user_of_the_heap_holds_the_memory() {
     let rig = Rig::new(BUDGET_BYTES);
-    let cache: VramCache<u32, [u8]> = VramCache::new(&rig.heap, BUDGET_BYTES).unwrap();
+    let cache: VramCache<u32, [u8]> = VramCache::with_options(&rig.heap, options(BUDGET_BYTES)).unwrap();
     drop(fill_and_use(&rig, &cache, 1, 10));
     let other = rig.ready(&[0xEE; 50]);
     let Lookup::Miss(vacancy) = cache.lookup(&2, &rig.a).unwrap() else { panic!("the key is new") };
@@ -94,7 +98,7 @@ fn fill_from_gives_up_with_figures_when_another_user_of_the_heap_holds_the_memor
 #[test]
 fn evictions_that_are_dropped_are_parked_until_their_streams_pass() {
     let rig = Rig::new(1024);
-    let cache = VramCache::new(&rig.heap, BUDGET_BYTES).unwrap();
+    let cache = VramCache::with_options(&rig.heap, options(BUDGET_BYTES)).unwrap();
     let seen = fill_and_use(&rig, &cache, 1, 64);
     drop(cache.insert(2, rig.ready(&[2; 64])).unwrap());
     assert_eq!(rig.freeing_bytes(), 64);
@@ -105,7 +109,7 @@ fn evictions_that_are_dropped_are_parked_until_their_streams_pass() {
 #[test]
 fn a_dropped_cache_parks_what_is_in_use_and_frees_the_rest() {
     let rig = Rig::new(1024);
-    let cache = VramCache::new(&rig.heap, BUDGET_BYTES).unwrap();
+    let cache = VramCache::with_options(&rig.heap, options(BUDGET_BYTES)).unwrap();
     let seen = fill_and_use(&rig, &cache, 1, 20);
     cache.insert(2, rig.ready(&[2; 20])).unwrap().free_all().unwrap();
     drop(cache);
@@ -119,7 +123,7 @@ fn a_dropped_cache_parks_what_is_in_use_and_frees_the_rest() {
 #[test]
 fn a_fill_that_evicts_nothing_waits_for_nobody() {
     let rig = Rig::new(BUDGET_BYTES);
-    let cache: VramCache<u32, [u8]> = VramCache::new(&rig.heap, BUDGET_BYTES).unwrap();
+    let cache: VramCache<u32, [u8]> = VramCache::with_options(&rig.heap, options(BUDGET_BYTES)).unwrap();
     let unrelated = rig.ready(&[7; 4]);
     let _ = unrelated.on(&rig.b).unwrap();
     let ran = rig.late.stands(&rig.b);
@@ -132,7 +136,7 @@ fn a_fill_that_evicts_nothing_waits_for_nobody() {
 #[test]
 fn a_filler_cannot_return_a_lease_for_another_stream() {
     let rig = Rig::new(BUDGET_BYTES);
-    let cache: VramCache<u32, [u8]> = VramCache::new(&rig.heap, BUDGET_BYTES).unwrap();
+    let cache: VramCache<u32, [u8]> = VramCache::with_options(&rig.heap, options(BUDGET_BYTES)).unwrap();
     let swapped = cache.get_or_try_insert_with(&1, &rig.a, |vacancy| -> Result<_, Error> {
         drop(vacancy);
         match cache.lookup(&1, &rig.b)? {

@@ -1,13 +1,17 @@
 //! A lease is bound to its stream: ordered behind pending writes when it is taken, noted for as long as it takes.
 
 use crate::Rig;
-use hapax::{Cache, DevBox, Error, Freed, Lookup, OwnedLease, VramCache};
+use hapax::{Cache, CacheOptions, DevBox, Error, Freed, Lookup, OwnedLease, VramCache};
 use std::sync::Arc;
 
 type Bytes = VramCache<u8, [u8]>;
 
+fn options(budget_bytes: u64) -> CacheOptions {
+    CacheOptions::new(budget_bytes).mode(crate::mode(module_path!()))
+}
+
 fn cache(rig: &Rig, budget_bytes: u64) -> Bytes {
-    Bytes::new(&rig.heap, budget_bytes).unwrap()
+    Bytes::with_options(&rig.heap, options(budget_bytes)).unwrap()
 }
 
 #[test]
@@ -59,7 +63,7 @@ fn a_refused_commit_leaves_no_trace_on_the_value() {
 #[test]
 fn every_part_of_a_bundle_is_ordered() {
     let rig = Rig::new(64);
-    let cache: Cache<u8, (DevBox<[u8]>, DevBox<[u8]>)> = Cache::new(&rig.heap, 64).unwrap();
+    let cache: Cache<u8, (DevBox<[u8]>, DevBox<[u8]>)> = Cache::with_options(&rig.heap, options(64)).unwrap();
     let parts = (rig.pending(b"code", &rig.a), rig.pending(b"data", &rig.b));
     cache.insert(1, parts).unwrap().free_all().unwrap();
     let third = rig.heap.new_stream().unwrap();

@@ -3,6 +3,8 @@
 //! On a late device nothing runs before an event or a blocking copy demands it, so whatever hapax takes for over
 //! too early shows: in wrong bytes, or in the device's list of violations, which every test here ends with.
 
+#![allow(clippy::duplicate_mod, reason = "the cache's files once for each mode")]
+
 /// Host memory; or CUDA's driver, in the package `cuda-suite`, which compiles these same files.
 #[allow(dead_code, unused_imports, reason = "each suite uses its part")]
 mod device {
@@ -10,17 +12,29 @@ mod device {
 }
 
 mod cache;
+/// The same in relaxed mode: [`mode`] reads the module's name.
+#[path = "cache.rs"]
+mod cache_relaxed;
 mod drops;
 mod flight;
 mod leases;
+#[path = "leases.rs"]
+mod leases_relaxed;
 mod order;
+#[path = "order.rs"]
+mod order_relaxed;
 mod reuse;
 mod staging;
 mod streams;
 mod threads;
 
 use device::{Control, Watch};
-use hapax::{DevBox, Heap, HeapOptions, Ready, Stream};
+use hapax::{DevBox, Heap, HeapOptions, Mode, Ready, Stream};
+
+/// The mode of the caches of a test in this module.
+fn mode(module: &str) -> Mode {
+    if module.ends_with("_relaxed") { Mode::Relaxed } else { Mode::Exact }
+}
 
 /// A heap on a late device, and two streams.
 struct Rig {

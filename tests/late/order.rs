@@ -1,7 +1,11 @@
 //! Readers run behind the last write, writers behind every reader, and the host waits for neither.
 
 use crate::{Rig, contents, device, lend, lend_mut};
-use hapax::{FaultDevice, Heap, HeapOptions, Removed, VramCache};
+use hapax::{CacheOptions, FaultDevice, Heap, HeapOptions, Removed, VramCache};
+
+fn options(budget_bytes: u64) -> CacheOptions {
+    CacheOptions::new(budget_bytes).mode(crate::mode(module_path!()))
+}
 
 #[test]
 fn a_reader_on_another_stream_runs_behind_a_pending_fill() {
@@ -103,7 +107,7 @@ fn every_way_to_the_host_runs_behind_a_pending_write() {
     let handle = rig.pending(b"copy", &rig.a);
     let (_, staging) = handle.download(rig.heap.page_locked_slice(4).unwrap(), &rig.b).unwrap().wait().unwrap();
     assert_eq!(*staging, *b"copy");
-    let cache: VramCache<u8, [u8]> = VramCache::new(&rig.heap, 16).unwrap();
+    let cache: VramCache<u8, [u8]> = VramCache::with_options(&rig.heap, options(16)).unwrap();
     cache.insert(1, rig.pending(b"gone", &rig.a)).unwrap().free_all().unwrap();
     let Removed::Taken(1, evicted) = cache.remove(&1) else { panic!("it is resident and unleased") };
     evicted.download_to(&mut back).unwrap();
@@ -113,7 +117,7 @@ fn every_way_to_the_host_runs_behind_a_pending_write() {
 #[test]
 fn a_revived_handle_is_ordered_behind_what_was_pending_when_it_left() {
     let rig = Rig::new(64);
-    let cache: VramCache<u8, [u8]> = VramCache::new(&rig.heap, 16).unwrap();
+    let cache: VramCache<u8, [u8]> = VramCache::with_options(&rig.heap, options(16)).unwrap();
     cache.insert(1, rig.pending(b"back", &rig.a)).unwrap().free_all().unwrap();
     let address = cache.get(&1, &rig.a).unwrap().unwrap().view().device_address();
     let (_, evicted) = cache.clear().next().unwrap();
@@ -133,7 +137,7 @@ fn a_pending_write_costs_its_reader_one_wait_on_the_device_and_none_on_the_host(
     let (device, control) = FaultDevice::new(inner);
     let heap = Heap::new(device, HeapOptions::new(64).granule_bytes(1)).unwrap();
     let [a, b] = [(); 2].map(|()| heap.new_stream().unwrap());
-    let cache: VramCache<u8, [u8]> = VramCache::new(&heap, 64).unwrap();
+    let cache: VramCache<u8, [u8]> = VramCache::with_options(&heap, options(64)).unwrap();
     let staging = heap.page_locked_slice(4).unwrap();
     let handle = heap.alloc_slice::<u8>(4).unwrap().upload(staging, &a).unwrap().ready_on(&a).unwrap();
     cache.insert(1, handle).unwrap().free_all().unwrap();

@@ -12,7 +12,7 @@ mod order;
 mod run;
 mod steps;
 
-use hapax::Policy;
+use hapax::{Mode, Policy};
 use oracle::Figures;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -22,7 +22,7 @@ use steps::{Setup, Step};
 
 /// `PROPTEST_CASES` raises it.
 const CASES: u32 = device::MODEL_CASES;
-/// Of each long run; there are two for each policy.
+/// Of each long run; there are two for each policy and mode.
 const STEPS: usize = device::MODEL_STEPS;
 
 proptest! {
@@ -44,19 +44,30 @@ proptest! {
 /// One cache all the way, so that what drifts slowly shows; the same steps in every run.
 #[test]
 fn a_long_run_on_one_lru_cache_does_not_drift() {
-    long_runs(Policy::Lru);
+    long_runs(Policy::Lru, Mode::Exact);
+}
+
+#[test]
+fn a_long_run_on_one_relaxed_lru_cache_does_not_drift() {
+    long_runs(Policy::Lru, Mode::Relaxed);
 }
 
 /// On the host the clock runs past what the cache's numbers can hold, so that it has to make them small again.
 #[test]
 fn a_long_run_on_one_camp_cache_does_not_drift() {
-    let clock = long_runs(Policy::Camp);
+    let clock = long_runs(Policy::Camp, Mode::Exact);
     assert!(STEPS < 52_000 || clock > 1 << 53, "the clock stands at {clock}");
 }
 
-fn long_runs(policy: Policy) -> u128 {
-    let roomy = Setup { policy, granule_bytes: 1, budget_bytes: 48, max_entries: None };
-    let narrow = Setup { policy, granule_bytes: 4, budget_bytes: 60, max_entries: Some(5) };
+#[test]
+fn a_long_run_on_one_relaxed_camp_cache_does_not_drift() {
+    let clock = long_runs(Policy::Camp, Mode::Relaxed);
+    assert!(STEPS < 52_000 || clock > 1 << 53, "the clock stands at {clock}");
+}
+
+fn long_runs(policy: Policy, mode: Mode) -> u128 {
+    let roomy = Setup { policy, mode, granule_bytes: 1, budget_bytes: 48, max_entries: None };
+    let narrow = Setup { policy, mode, granule_bytes: 4, budget_bytes: 60, max_entries: Some(5) };
     let clocks = [(roomy, 1), (narrow, 2)].map(|(setup, seed)| {
         let (figures, clock) = run(&setup, drawn_steps(seed).take(STEPS));
         // It was no idle run.

@@ -2,7 +2,10 @@
 //! leased are skipped where they stand. No links, no counters that could drift, no memory.
 
 use crate::order::{Order, Place};
-use hapax::Policy;
+use crate::steps::Setup;
+use hapax::Mode;
+
+mod walk;
 
 /// What left, in order: keys and contents.
 pub type Left = Vec<(u32, Vec<u8>)>;
@@ -53,6 +56,7 @@ pub struct Figures {
 }
 
 pub struct Oracle {
+    mode: Mode,
     granule_bytes: u64,
     limit_bytes: u64,
     budget_bytes: u64,
@@ -77,16 +81,21 @@ struct Entry {
     cost_ns: u64,
     leases: usize,
     place: Place,
+    /// In relaxed mode: used, and no eviction has come by since; and leased when one did.
+    used: bool,
+    passed: bool,
 }
 
 impl Oracle {
-    pub fn new(policy: Policy, granule_bytes: u64, limit_bytes: u64, budget_bytes: u64, max_entries: usize) -> Self {
+    pub fn new(setup: &Setup, limit_bytes: u64) -> Self {
+        let Setup { policy, mode, granule_bytes, budget_bytes, max_entries } = *setup;
         Oracle {
+            mode,
             order: Order::new(policy),
             granule_bytes,
             limit_bytes,
             budget_bytes,
-            max_entries,
+            max_entries: max_entries.unwrap_or(usize::MAX),
             resident: Vec::new(),
             retired: Vec::new(),
             collectable: Vec::new(),
@@ -141,6 +150,10 @@ impl Oracle {
         let mut bytes = self.reserved(key).unwrap();
         let mut left = self.collect();
         bytes = bytes.saturating_sub(left.iter().map(|(_, contents)| self.charge(contents.len())).sum());
+        if self.mode == Mode::Relaxed {
+            self.more_room_relaxed(bytes, &mut left);
+            return left;
+        }
         while bytes > 0 {
             let Some(victim) = self.resident.iter().position(|entry| entry.leases == 0) else { break };
             bytes = bytes.saturating_sub(self.charge(self.resident[victim].contents.len()));
@@ -211,9 +224,17 @@ impl Oracle {
         }
         let held_bytes = self.held_bytes();
         if held_bytes > budget_bytes {
+            if self.mode == Mode::Relaxed {
+                let before = std::mem::replace(&mut self.budget_bytes, budget_bytes);
+                self.refuse_shrink_relaxed();
+                self.budget_bytes = before;
+            }
             return Err(Refusal::BudgetHeld { held_bytes });
         }
         self.budget_bytes = budget_bytes;
+        if self.mode == Mode::Relaxed {
+            return Ok(self.shrink_relaxed());
+        }
         let mut left = self.collect();
         self.evict_until_fit(0, 0, &mut left);
         Ok(left)
@@ -286,12 +307,11 @@ impl Oracle {
         if charge > self.budget_bytes {
             return Err(Refusal::Oversize);
         }
-        let held_bytes = self.held_bytes();
-        if charge + held_bytes > self.budget_bytes {
-            return Err(Refusal::NoRoom { held_bytes });
+        if self.mode == Mode::Relaxed {
+            return self.make_room_relaxed(charge, replaced);
         }
-        if self.held_entries() + 1 > self.max_entries {
-            return Err(Refusal::NoEntry);
+        if let Some(refusal) = self.refusal(charge, 1) {
+            return Err(refusal);
         }
         let mut left = self.collect();
         if let Some(at) = replaced {
@@ -300,6 +320,15 @@ impl Oracle {
         }
         self.evict_until_fit(charge, 1, &mut left);
         Ok(left)
+    }
+
+    /// Whether what no eviction can free forbids it.
+    fn refusal(&self, charge: u64, entries: usize) -> Option<Refusal> {
+        let held_bytes = self.held_bytes();
+        if charge + held_bytes > self.budget_bytes {
+            return Some(Refusal::NoRoom { held_bytes });
+        }
+        (self.held_entries() + entries > self.max_entries).then_some(Refusal::NoEntry)
     }
 
     fn evict_until_fit(&mut self, charge: u64, entries: usize, left: &mut Left) {
@@ -334,17 +363,35 @@ impl Oracle {
     fn admit(&mut self, key: u32, contents: &[u8], cost_ns: u64) -> &mut Entry {
         self.numbers += 1;
         let place = self.order.place(cost_ns, self.charge(contents.len()), false);
-        self.enter(Entry { number: self.numbers, key, contents: contents.to_vec(), cost_ns, leases: 0, place })
+        self.enter(Entry {
+            number: self.numbers,
+            key,
+            contents: contents.to_vec(),
+            cost_ns,
+            leases: 0,
+            place,
+            used: false,
+            passed: false,
+        })
     }
 
     fn use_again(&mut self, key: u32) -> Option<u64> {
-        let mut entry = self.resident.remove(self.position(key)?);
-        entry.leases += 1;
+        let at = self.position(key)?;
+        Some(if self.mode == Mode::Relaxed { self.hit_relaxed(at) } else { self.use_at(at) })
+    }
+
+    fn use_at(&mut self, at: usize) -> u64 {
         self.counted.hits += 1;
-        let number = entry.number;
+        let entry = self.touch(at);
+        entry.leases += 1;
+        entry.number
+    }
+
+    /// As of now the entry was used again.
+    fn touch(&mut self, at: usize) -> &mut Entry {
+        let mut entry = self.resident.remove(at);
         entry.place = self.order.place(entry.cost_ns, self.charge(entry.contents.len()), true);
-        self.enter(entry);
-        Some(number)
+        self.enter(entry)
     }
 
     /// Behind all that leave before it and all that leave with it.

@@ -17,16 +17,16 @@ const MOST_SPARE: usize = 4;
 /// Runs the steps, ends the cache, and frees every byte. The figures, and how far the order's clock ran, are those
 /// before the end.
 pub fn run(setup: &Setup, steps: impl IntoIterator<Item = Step>) -> (Figures, u128) {
-    let Setup { policy, granule_bytes, budget_bytes, max_entries } = *setup;
+    let Setup { policy, mode, granule_bytes, budget_bytes, max_entries } = *setup;
     let _watch = device::watch();
     let heap = Heap::new(device::open(), HeapOptions::new(LIMIT_BYTES).granule_bytes(granule_bytes)).unwrap();
     let stream = heap.new_stream().unwrap();
-    let mut options = CacheOptions::new(budget_bytes).policy(policy);
+    let mut options = CacheOptions::new(budget_bytes).policy(policy).mode(mode);
     if let Some(entries) = max_entries {
         options = options.max_entries(entries);
     }
     let cache = Cache::with_options(&heap, options).unwrap();
-    let oracle = Oracle::new(policy, granule_bytes, LIMIT_BYTES, budget_bytes, max_entries.unwrap_or(usize::MAX));
+    let oracle = Oracle::new(setup, LIMIT_BYTES);
     let mut pair = Pair {
         cache: &cache,
         stream: &stream,

@@ -1,6 +1,6 @@
 //! What a run does to a cache, one call at a time, and how such runs are drawn.
 
-use hapax::Policy;
+use hapax::{Mode, Policy};
 use proptest::prelude::*;
 
 /// The limit of every run's heap: more than a run ever holds, so that only the cache refuses.
@@ -11,6 +11,7 @@ const MOST_BUDGET_BYTES: u64 = 60;
 #[derive(Debug, Clone)]
 pub struct Setup {
     pub policy: Policy,
+    pub mode: Mode,
     pub granule_bytes: u64,
     pub budget_bytes: u64,
     pub max_entries: Option<usize>,
@@ -85,10 +86,17 @@ pub enum Then {
 
 pub fn setup() -> impl Strategy<Value = Setup> {
     let policy = prop_oneof![Just(Policy::Lru), Just(Policy::Camp)];
+    let mode = prop_oneof![Just(Mode::Exact), Just(Mode::Relaxed)];
     let granule_bytes = prop_oneof![4 => Just(1u64), 1 => Just(8)];
     let max_entries = prop_oneof![2 => Just(None), 1 => (1..=6usize).prop_map(Some)];
-    (policy, granule_bytes, 20..=MOST_BUDGET_BYTES, max_entries).prop_map(
-        |(policy, granule_bytes, budget_bytes, max_entries)| Setup { policy, granule_bytes, budget_bytes, max_entries },
+    (policy, mode, granule_bytes, 20..=MOST_BUDGET_BYTES, max_entries).prop_map(
+        |(policy, mode, granule_bytes, budget_bytes, max_entries)| Setup {
+            policy,
+            mode,
+            granule_bytes,
+            budget_bytes,
+            max_entries,
+        },
     )
 }
 

@@ -1,8 +1,9 @@
 //! Making room: which entries leave so that something new fits. All of it happens before anything is admitted, and a
 //! refusal changes nothing.
 
+use crate::cache::core::relaxed::{CHANCES, let_used_stay};
 use crate::cache::core::{Core, Removed, Sum};
-use crate::cache::count::{Counts, PASSED};
+use crate::cache::count::{Counts, PASSED, RETIRED};
 use crate::cache::policy::{Order, Rank};
 use crate::cache::slot::{Slot, Stored};
 use crate::error::Error;
@@ -23,7 +24,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         let before = self.collectable_sum.bytes;
         self.collect(counts, out);
         let need = Sum { bytes: bytes.saturating_sub(before), entries: 0 };
-        let (plan, _) = self.plan(need, None, counts);
+        let (plan, _) = self.plan(need, None, &mut { CHANCES }, counts);
         self.evict(plan, None, counts, out);
     }
 
@@ -39,7 +40,9 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     /// leased until its release is told, and not the count, which may know better by now.
     pub(super) fn held_bytes(&self, counts: &Counts) -> u64 {
         let not_passed = self.slots.iter().filter_map(|(slot, held)| match held {
-            Slot::Resident { value, .. } if counts.at(slot).is_leased() && !counts.at(slot).is_flagged(PASSED) => {
+            Slot::Resident { value, .. }
+                if counts.at(slot).is_leased() && !counts.at(slot).is_flagged(PASSED | RETIRED) =>
+            {
                 Some(value.charge_bytes(self.granule_bytes))
             }
             _ => None,
@@ -71,13 +74,17 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
             entries: after.entries.saturating_sub(self.max_entries),
         };
         if replaced.is_some() || !self.collectable.is_empty() {
-            self.evict_by_plan(new, need, replaced, counts)
-        } else if need == Sum::default() {
-            Ok(Removed::new())
-        } else if let Some((slot, sum)) = self.sole_victim(need, counts) {
-            Ok(Removed::one(self.evict_one(slot, sum)))
+            return self.evict_by_plan(new, need, replaced, CHANCES, counts);
+        }
+        if need == Sum::default() {
+            return Ok(Removed::new());
+        }
+        let mut chances = CHANCES;
+        self.let_used_stay(&mut chances, counts);
+        if let Some((slot, sum)) = self.sole_victim(need, counts) {
+            Ok(Removed::one(self.evict_one(slot, sum, counts)))
         } else {
-            self.evict_by_plan(new, need, replaced, counts)
+            self.evict_by_plan(new, need, replaced, chances, counts)
         }
     }
 
@@ -94,22 +101,22 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         }
     }
 
-    /// The common case: the next victim is enough.
+    /// The common case: the next victim is enough. It is closed.
     #[inline(always)]
     fn sole_victim(&self, need: Sum, counts: &Counts) -> Option<(u32, Sum)> {
         let (_, slot) = self.policy.first()?;
         let sum = self.sum_of(slot);
-        (self.aside.is_empty() && sum.covers(need) && !counts.at(slot).is_leased()).then_some((slot, sum))
+        (self.aside.is_empty() && sum.covers(need) && counts.at(slot).close()).then_some((slot, sum))
     }
 
     #[inline(always)]
-    fn evict_one(&mut self, slot: u32, sum: Sum) -> (K, S) {
+    fn evict_one(&mut self, slot: u32, sum: Sum, counts: &Counts) -> (K, S) {
         self.policy.evict(slot);
         self.policy.remove(slot);
         self.renumber();
         self.counters.evictions += 1;
         let next = self.policy.first().map(|(_, next)| (next, self.slots.hash(next)));
-        let victim = self.take_charged(slot, sum);
+        let victim = self.take_charged(slot, sum, counts);
         self.ahead = next;
         victim
     }
@@ -121,9 +128,13 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         new: Sum,
         need: Sum,
         replaced: Option<u32>,
+        mut chances: u32,
         counts: &Counts,
     ) -> Result<Removed<K, S>, Error> {
-        let (plan, freed) = self.plan(need, replaced, counts);
+        if replaced.is_some() {
+            self.let_used_stay(&mut chances, counts); // a replacement comes by as an eviction does, even if it is room enough
+        }
+        let (plan, freed) = self.plan(need, replaced, &mut chances, counts);
         if !freed.covers(need) {
             self.set_aside(plan, counts);
             return Err(self.refusal(new)); // every leased entry is passed now
@@ -134,13 +145,17 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         Ok(out)
     }
 
-    /// Walks the order until enough is found: leased entries of the queue are passed, unleased ones detached.
-    fn plan(&mut self, need: Sum, replaced: Option<u32>, counts: &Counts) -> (Plan, Sum) {
+    /// Walks the order until enough is found: leased entries of the queue are passed, unleased ones detached and closed.
+    fn plan(&mut self, need: Sum, replaced: Option<u32>, chances: &mut u32, counts: &Counts) -> (Plan, Sum) {
+        let lock_free = self.table.is_lock_free();
         let Core { policy, slots, aside, passed, granule_bytes, .. } = self;
         let mut aside = aside.iter().peekable();
         let mut plan = Plan::new();
         let mut freed = Sum::default();
         while !freed.covers(need) {
+            if lock_free {
+                let_used_stay(policy, chances, counts);
+            }
             let step = match (aside.peek(), policy.first()) {
                 (None, None) => break,
                 (Some((rank, _)), queued) if queued.is_none_or(|(first, _)| **rank <= first) => {
@@ -150,7 +165,8 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
                 (_, queued) => {
                     let slot = queued.expect("one of the two is there").1;
                     let rank = policy.detach(slot);
-                    if counts.at(slot).flag_if_leased(PASSED) {
+                    // The one to be replaced was found unleased, and closed.
+                    if Some(slot) != replaced && counts.at(slot).flag_if_leased(PASSED) {
                         passed.add(Sum::one(slots.value(slot).charge_bytes(*granule_bytes)));
                         continue;
                     }
@@ -169,6 +185,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     fn set_aside(&mut self, plan: Plan, counts: &Counts) {
         for Step { slot, rank, .. } in plan.into_iter().filter(|step| !step.aside) {
             counts.at(slot).flag(PASSED);
+            self.reopen_for_front(slot, counts.at(slot));
             self.aside.insert(rank, slot);
             self.aside_sum.add(self.sum_of(slot));
         }
@@ -177,12 +194,17 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     fn evict(&mut self, plan: Plan, replaced: Option<u32>, counts: &Counts, out: &mut Removed<K, S>) {
         if let Some(slot) = replaced {
             let detached = plan.iter().any(|step| step.slot == slot && !step.aside);
-            let entry = if detached { self.take(slot) } else { self.remove(slot, counts) };
+            let entry = if detached { self.take(slot, counts) } else { self.remove(slot, counts) };
             out.push(entry);
         }
         for Step { slot, aside, .. } in plan.into_iter().filter(|step| Some(step.slot) != replaced) {
             self.policy.evict(slot);
-            let entry = if aside { self.remove(slot, counts) } else { self.take(slot) };
+            let entry = if aside {
+                counts.at(slot).shut();
+                self.remove(slot, counts)
+            } else {
+                self.take(slot, counts)
+            };
             self.counters.evictions += 1;
             out.push(entry);
         }

@@ -179,8 +179,7 @@ fn a_retired_entry_is_queued_for_collection_once() {
 }
 
 /// The entry with key 0, all of the budget, was passed over; its lease has ended, and its thread waits for the lock to say so.
-fn with_a_release_on_its_way() -> Bench<Lru> {
-    let mut bench = Bench::with_leased(Lru::default(), 0, 0);
+fn with_a_release_on_its_way(mut bench: Bench<Lru>) -> Bench<Lru> {
     bench.core.budget_bytes = 8;
     bench.insert(0, 8).unwrap();
     bench.lease(0);
@@ -191,22 +190,63 @@ fn with_a_release_on_its_way() -> Bench<Lru> {
     bench
 }
 
+fn exact_and_relaxed() -> [Bench<Lru>; 2] {
+    [Bench::with_leased(Lru::default(), 0, 0), relaxed_with_room_for(0)]
+}
+
+fn relaxed_with_room_for(entries: u32) -> Bench<Lru> {
+    let core = Core::behind(Some(&Front::new()), Lru::default(), u64::from(entries), usize::MAX, 1);
+    Bench { core, counts: Counts::lock_free() }
+}
+
 /// Before the release "leased" is true, after it there is room. "No room" never is.
 #[test]
 fn an_entry_whose_release_is_on_its_way_is_no_obstacle_to_its_own_replacement() {
-    let mut bench = with_a_release_on_its_way();
-    let slot = bench.slot(0);
-    let replaced = bench.insert(0, 8);
-    bench.core.released(slot, &bench.counts);
-    bench.core.validate(&bench.counts);
-    assert_eq!(replaced, Ok(vec![0]));
+    for mut bench in exact_and_relaxed().map(with_a_release_on_its_way) {
+        let slot = bench.slot(0);
+        let replaced = bench.insert(0, 8);
+        bench.core.released(slot, &bench.counts);
+        bench.core.validate(&bench.counts);
+        assert_eq!(replaced, Ok(vec![0]));
+    }
 }
 
 #[test]
 fn a_refused_shrink_names_the_bytes_that_it_was_refused_for() {
-    let mut bench = with_a_release_on_its_way();
-    let refused = bench.core.set_budget_bytes(4, &bench.counts).map(|out| out.len());
-    assert_eq!(refused, Err(Error::BudgetHeld { budget_bytes: 4, held_bytes: 8 }));
-    bench.core.released(bench.slot(0), &bench.counts);
-    assert_eq!(bench.core.set_budget_bytes(4, &bench.counts).map(|out| out.len()), Ok(1));
+    for mut bench in exact_and_relaxed().map(with_a_release_on_its_way) {
+        let refused = bench.core.set_budget_bytes(4, &bench.counts).map(|out| out.len());
+        assert_eq!(refused, Err(Error::BudgetHeld { budget_bytes: 4, held_bytes: 8 }));
+        bench.core.released(bench.slot(0), &bench.counts);
+        assert_eq!(bench.core.set_budget_bytes(4, &bench.counts).map(|out| out.len()), Ok(1));
+    }
+}
+
+/// Such a lookup finds it closed and gives its lease back unread, then asks the core. Until then its lease is counted.
+#[test]
+fn a_lookup_that_meets_what_is_being_replaced_is_no_lease() {
+    let mut bench = relaxed_with_room_for(8);
+    for key in [0, 1] {
+        bench.insert(key, 4).unwrap();
+    }
+    bench.lease(1);
+    let slot = bench.slot(0);
+    assert!(bench.counts.at(slot).close() && !bench.counts.at(slot).pin(), "closed");
+    let refused = bench.core.make_room(Sum::one(5), Some(slot), &bench.counts).map(|out| out.len());
+    assert_eq!(refused, Err(Error::NoRoom { need_bytes: 5, held_bytes: 4, budget_bytes: 8 }));
+}
+
+/// Otherwise the first eviction after everything was used would touch all of it under the lock.
+#[test]
+fn an_eviction_lets_a_bounded_number_of_used_entries_stay() {
+    let entries = 4 * relaxed::CHANCES;
+    let mut bench = relaxed_with_room_for(entries);
+    for key in 0..entries {
+        bench.insert(key, 1).unwrap();
+        let slot = bench.slot(key);
+        assert!(bench.counts.at(slot).pin(), "open");
+        bench.release(key);
+    }
+    let turn = relaxed::CHANCES + 1;
+    assert_eq!(bench.insert(entries, 1).unwrap(), [turn - 1], "the first after the bound, although it was used");
+    assert_eq!(bench.insert(entries + 1, 1).unwrap(), [2 * turn - 1], "and on from there");
 }

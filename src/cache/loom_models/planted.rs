@@ -9,7 +9,7 @@ use std::process::Command;
 
 const VARIABLE: &str = "HAPAX_PLANTED_BUG";
 
-const BUGS: [Bug; 10] = [
+const BUGS: [Bug; 16] = [
     Bug::LeaseOutsideLock,
     Bug::IgnoredLease,
     Bug::RelaxedRelease,
@@ -20,6 +20,12 @@ const BUGS: [Bug; 10] = [
     Bug::LockOrder,
     Bug::RelaxedShare,
     Bug::WaitRace,
+    Bug::ClosedInTwoSteps,
+    Bug::PinOfClosed,
+    Bug::KeyUnchecked,
+    Bug::RelaxedOpen,
+    Bug::RelaxedPin,
+    Bug::RelaxedGrowth,
 ];
 
 /// In a process of `assert_caught`'s, plants its bug.
@@ -84,6 +90,40 @@ fn loom_a_share_that_misses_leases_is_caught() {
 #[test]
 fn loom_a_wait_that_is_checked_and_entered_in_two_steps_is_caught() {
     assert_caught(Bug::WaitRace, "fills::loom_a_cycle_of_two_fillers_over_two_caches_is_refused_once", DEADLOCK);
+}
+
+#[test]
+fn loom_relaxed_a_victim_closed_in_a_second_step_is_caught() {
+    assert_caught(Bug::ClosedInTwoSteps, "relaxed::loom_relaxed_a_leased_entry_is_not_evicted", DATA_RACE);
+}
+
+#[test]
+fn loom_relaxed_a_hit_on_what_is_closed_is_caught() {
+    assert_caught(Bug::PinOfClosed, "relaxed::loom_relaxed_a_leased_entry_is_not_evicted", DATA_RACE);
+}
+
+#[test]
+fn loom_relaxed_a_key_that_is_not_compared_is_caught() {
+    let test = "relaxed::loom_relaxed_a_hit_does_not_take_the_slots_next_entry_for_its_own";
+    assert_caught(Bug::KeyUnchecked, test, "the entry of another key");
+}
+
+#[test]
+fn loom_relaxed_an_entry_opened_before_it_is_written_is_caught() {
+    let test = "relaxed::loom_relaxed_a_hit_does_not_take_the_slots_next_entry_for_its_own";
+    assert_caught(Bug::RelaxedOpen, test, DATA_RACE);
+}
+
+#[test]
+fn loom_relaxed_a_lease_that_is_not_ordered_before_its_read_is_caught() {
+    let test = "relaxed::loom_relaxed_a_hit_does_not_take_the_slots_next_entry_for_its_own";
+    assert_caught(Bug::RelaxedPin, test, DATA_RACE);
+}
+
+#[test]
+fn loom_relaxed_a_larger_table_shown_before_it_is_filled_is_caught() {
+    let words = "Causality violation";
+    assert_caught(Bug::RelaxedGrowth, "relaxed::loom_relaxed_a_hit_beside_a_table_that_grows_is_a_hit", words);
 }
 
 /// The test of this path passes; with the bug it must fail, and say so in these words.

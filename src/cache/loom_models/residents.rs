@@ -88,7 +88,7 @@ fn loom_a_retired_entry_comes_out_once_after_its_last_lease() {
 #[test]
 fn loom_two_late_releases_queue_a_retired_entry_once() {
     explore(Switches::Unbounded, || {
-        let (world, lease) = passed_over();
+        let (world, lease) = passed_over(World::with_a(LARGE));
         let first = spawn(&world, move |world| world.read_and_release(lease));
         let again = world.lease('a').expect("passed over, not evicted");
         world.retire('a');
@@ -104,7 +104,7 @@ fn loom_two_late_releases_queue_a_retired_entry_once() {
 #[test]
 fn loom_a_late_release_leaves_the_next_entry_of_its_slot_alone() {
     explore(Switches::Unbounded, || {
-        let (world, lease) = passed_over();
+        let (world, lease) = passed_over(World::with_a(LARGE));
         let slot = lease.slot;
         let first = spawn(&world, move |world| world.read_and_release(lease));
         if world.remove('a') == Some(true) {
@@ -124,7 +124,7 @@ fn loom_a_late_release_leaves_the_next_entry_of_its_slot_alone() {
 #[test]
 fn loom_a_passed_entry_is_released_used_and_evicted_at_once() {
     explore(Switches::AtMost(3), || {
-        let (world, lease) = passed_over();
+        let (world, lease) = passed_over(World::with_a(LARGE));
         let first = spawn(&world, move |world| world.read_and_release(lease));
         let second = spawn(&world, |world| world.read('a'));
         world.insert('b', LARGE);
@@ -243,16 +243,9 @@ fn loom_draining_leaves_what_is_leased() {
 #[test]
 fn loom_replacing_a_passed_entry_is_refused_for_its_lease_or_not_at_all() {
     explore(Switches::Unbounded, || {
-        let (world, lease) = passed_over();
+        let (world, lease) = passed_over(World::with_a(LARGE));
         let user = spawn(&world, move |world| world.read_and_release(lease));
-        let mut value = Some(world.ledger.make(LARGE));
-        match world.index.insert('a', LARGE, 0, || value.take().expect("taken once")) {
-            Ok(removed) => world.take_all(removed),
-            Err((_, error)) => {
-                assert_eq!(error, Error::Leased);
-                world.ledger.take(value.take().expect("refused"));
-            }
-        }
+        replace_passed(&world);
         user.join().unwrap();
         world.finish();
     });
@@ -262,23 +255,37 @@ fn loom_replacing_a_passed_entry_is_refused_for_its_lease_or_not_at_all() {
 #[test]
 fn loom_a_shrink_beside_a_release_names_what_forbids_it() {
     explore(Switches::Unbounded, || {
-        let (world, lease) = passed_over();
+        let (world, lease) = passed_over(World::with_a(LARGE));
         let user = spawn(&world, move |world| world.read_and_release(lease));
-        match world.index.set_budget_bytes(LARGE - 1) {
-            Ok(removed) => world.take_all(removed),
-            Err(error) => {
-                assert_eq!(error, Error::BudgetHeld { budget_bytes: LARGE - 1, held_bytes: LARGE });
-            }
-        }
+        shrink_below_passed(&world);
         user.join().unwrap();
         world.finish();
     });
 }
 
 /// An entry, leased and passed over by an eviction that was refused.
-fn passed_over() -> (Rc<World>, Leased) {
-    let world = World::with_a(LARGE);
+pub(super) fn passed_over(world: Rc<World>) -> (Rc<World>, Leased) {
     let lease = world.lease('a').unwrap();
     assert!(!world.insert('b', LARGE));
     (world, lease)
+}
+
+pub(super) fn replace_passed(world: &World) {
+    let mut value = Some(world.ledger.make(LARGE));
+    match world.index.insert('a', LARGE, 0, || value.take().expect("taken once")) {
+        Ok(removed) => world.take_all(removed),
+        Err((_, error)) => {
+            assert_eq!(error, Error::Leased);
+            world.ledger.take(value.take().expect("refused"));
+        }
+    }
+}
+
+pub(super) fn shrink_below_passed(world: &World) {
+    match world.index.set_budget_bytes(LARGE - 1) {
+        Ok(removed) => world.take_all(removed),
+        Err(error) => {
+            assert_eq!(error, Error::BudgetHeld { budget_bytes: LARGE - 1, held_bytes: LARGE });
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! hapax with real handles: a miss takes the handle that the last insert evicted, or allocates one.
 
 use crate::contenders::{ENTRY_BYTES, Operations};
-use hapax::{CacheOptions, DevBox, DryDevice, Heap, HeapOptions, Policy, Stream, VramCache};
+use hapax::{CacheOptions, DevBox, DryDevice, Heap, HeapOptions, Mode, Policy, Stream, VramCache};
 use std::hint::black_box;
 
 pub struct Hapax {
@@ -11,13 +11,13 @@ pub struct Hapax {
 }
 
 impl Hapax {
-    pub fn new(entries: usize, policy: Policy) -> Self {
+    pub fn new(entries: usize, policy: Policy, mode: Mode) -> Self {
         let budget = entries as u64 * ENTRY_BYTES;
         // Some more, for the handles that threads have at hand.
         let options = HeapOptions::new(budget + 64 * ENTRY_BYTES).slab_bytes(budget + 64 * ENTRY_BYTES);
         let heap = Heap::new(DryDevice::new(), options).unwrap();
         let stream = heap.new_stream().unwrap();
-        let cache = VramCache::with_options(&heap, CacheOptions::new(budget).policy(policy)).unwrap();
+        let cache = VramCache::with_options(&heap, CacheOptions::new(budget).policy(policy).mode(mode)).unwrap();
         Hapax { cache, stream, heap }
     }
 

@@ -8,6 +8,7 @@ pub use bare::Bare;
 pub use hapax::Hapax;
 pub use peers::{Foyer, Moka, MutexLru, QuickCache, TinyUfo};
 
+use ::hapax::{Mode, Policy};
 use std::hint::black_box;
 
 /// What peers store: the size of what a slot of hapax stores of a handle.
@@ -17,7 +18,8 @@ pub type Payload = [u64; 3];
 pub const ENTRY_BYTES: u64 = 256;
 
 /// Names of the contenders, in the order of the tables.
-pub const NAMES: [&str; 7] = ["hapax", "hapax CAMP", "Mutex<lru>", "quick_cache", "moka", "foyer-memory", "TinyUFO"];
+pub const NAMES: [&str; 8] =
+    ["hapax", "hapax relaxed", "hapax CAMP", "Mutex<lru>", "quick_cache", "moka", "foyer-memory", "TinyUFO"];
 /// Only beside hapax's own rows, and on one thread.
 pub const BARE: &str = "bare dense LRU";
 
@@ -71,8 +73,9 @@ impl<T: Operations> Contender for T {
 /// A contender with room for so many entries.
 pub fn contender(name: &str, entries: usize) -> Box<dyn Contender> {
     match name {
-        "hapax" => Box::new(Hapax::new(entries, ::hapax::Policy::Lru)),
-        "hapax CAMP" => Box::new(Hapax::new(entries, ::hapax::Policy::Camp)),
+        "hapax" => Box::new(Hapax::new(entries, Policy::Lru, Mode::Exact)),
+        "hapax relaxed" => Box::new(Hapax::new(entries, Policy::Lru, Mode::Relaxed)),
+        "hapax CAMP" => Box::new(Hapax::new(entries, Policy::Camp, Mode::Exact)),
         "Mutex<lru>" => Box::new(MutexLru::new(entries)),
         "quick_cache" => Box::new(QuickCache::new(entries)),
         "moka" => Box::new(Moka::new(entries)),

@@ -1,0 +1,108 @@
+//! Counts hits without a line of memory that all threads write. Knows threads.
+//!
+//! A thread that counts for the first time gets a lane for as long as it lives. Nobody else writes the lane's
+//! numbers meanwhile, so a hit is a load and a store and no atomic step. Threads beyond the lanes share one, with
+//! atomic additions.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// With the one that is shared: the last.
+const LANES: usize = if cfg!(hapax_loom) { 1 } else { 64 };
+const SHARED: usize = LANES - 1;
+
+pub(crate) struct Tally(Box<[Lane; LANES]>);
+
+/// As much as two lines, since processors fetch them in pairs.
+#[repr(align(128))]
+#[derive(Default)]
+struct Lane(AtomicU64);
+
+impl Tally {
+    pub(crate) fn new() -> Self {
+        Tally(Box::new([const { Lane(AtomicU64::new(0)) }; LANES]))
+    }
+
+    #[inline]
+    pub(crate) fn add_one(&self) {
+        let lane = lane();
+        let count = &self.0[lane % LANES].0;
+        if lane == SHARED {
+            count.fetch_add(1, Ordering::Relaxed);
+        } else {
+            count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn sum(&self) -> u64 {
+        self.0.iter().map(|lane| lane.0.load(Ordering::Relaxed)).sum()
+    }
+}
+
+#[cfg(hapax_loom)]
+fn lane() -> usize {
+    SHARED
+}
+
+#[cfg(not(hapax_loom))]
+#[inline]
+fn lane() -> usize {
+    // A thread that is about to end has given its lane back.
+    HELD.try_with(|held| held.0).unwrap_or(SHARED)
+}
+
+#[cfg(not(hapax_loom))]
+thread_local! {
+    static HELD: Held = Held::claim();
+}
+
+/// Which lanes are held. Bit `SHARED` is never set.
+#[cfg(not(hapax_loom))]
+static CLAIMED: AtomicU64 = AtomicU64::new(0);
+
+#[cfg(not(hapax_loom))]
+struct Held(usize);
+
+#[cfg(not(hapax_loom))]
+impl Held {
+    fn claim() -> Self {
+        let mut claimed = CLAIMED.load(Ordering::Relaxed);
+        loop {
+            let free = claimed.trailing_ones() as usize;
+            if free >= SHARED {
+                return Held(SHARED);
+            }
+            // Acquire: what the last holder of the lane counted is seen.
+            match CLAIMED.compare_exchange_weak(claimed, claimed | 1 << free, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Held(free),
+                Err(now) => claimed = now,
+            }
+        }
+    }
+}
+
+#[cfg(not(hapax_loom))]
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.0 != SHARED {
+            CLAIMED.fetch_and(!(1 << self.0), Ordering::Release);
+        }
+    }
+}
+
+#[cfg(all(test, not(hapax_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_count_is_lost_among_more_threads_than_lanes() {
+        let tally = Tally::new();
+        for _ in 0..3 {
+            std::thread::scope(|scope| {
+                for _ in 0..LANES + 20 {
+                    scope.spawn(|| (0..1000).for_each(|_| tally.add_one()));
+                }
+            });
+        }
+        assert_eq!(tally.sum(), 3 * 1000 * (LANES as u64 + 20));
+    }
+}

@@ -1,0 +1,4 @@
+//! The rules of `cache.rs` in relaxed mode.
+
+#[path = "cache.rs"]
+mod relaxed;
