@@ -175,11 +175,11 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
 
     #[inline]
     fn lend(&mut self, slot: u32, count: &Count, stream: StreamSet) -> (S::View, bool) {
+        let view = self.slots.value(slot).view();
         if count.is_lock_free() {
-            return self.lend_beside_lock_free(slot, count, stream);
+            return (view, self.lend_beside_lock_free(slot, count, stream));
         }
-        let value = self.slots.value_mut(slot);
-        (value.view(), value.lend(stream))
+        (view, self.slots.value_mut(slot).lend(stream))
     }
 
     #[inline]

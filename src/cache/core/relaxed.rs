@@ -11,15 +11,15 @@ use crate::device::stream::StreamSet;
 pub(super) const CHANCES: u32 = 256;
 
 impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
-    /// As `lend`, where others may read the entry at the same time. One with a pending write was never open to them.
+    /// As `Stored::lend`, where others may read the entry at the same time. One with a pending write was never open to them.
+    /// A view that came from here, out of line, would go through the stack in exact mode, too, and be waited for there.
     #[cold]
-    pub(super) fn lend_beside_lock_free(&mut self, slot: u32, count: &Count, stream: StreamSet) -> (S::View, bool) {
+    pub(super) fn lend_beside_lock_free(&mut self, slot: u32, count: &Count, stream: StreamSet) -> bool {
         if self.slots.value(slot).write_pending() {
-            let value = self.slots.value_mut(slot);
-            return (value.view(), value.lend(stream));
+            return self.slots.value_mut(slot).lend(stream);
         }
         count.note(stream);
-        (self.slots.value(slot).view(), false)
+        false
     }
 
     /// From here on the entry is not changed before it is closed again.
