@@ -165,4 +165,5 @@ fn a_stream_that_fails_holds_up_nothing_of_the_others() {
     assert_eq!(heap.ledger().freeing_bytes, 16, "`b` was marked all the same, so what it used is free");
     late.run_stream(&a);
     heap.close().unwrap();
+    drop((a, b, device)); // before the watch looks
 }
