@@ -1,6 +1,7 @@
 //! Compiling before it is asked for: a thread that begins with what is worth most. Knows the `Jit` from outside.
 
-use crate::jit::{Jit, Purpose};
+use crate::jit::Jit;
+use crate::table::Purpose;
 use crate::unit::{Lower, Unit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -37,7 +38,9 @@ pub struct Progress {
 
 impl Jit {
     /// Compiles or loads the units in a thread of its own, the most worthwhile first by the
-    /// [hints](crate::JitBuilder::hints); in the order given without hints. This is no use of the units: requests are.
+    /// [hints](crate::JitBuilder::hints); in the order given without hints. This is no use of the units: requests are. It
+    /// never changes what calls lead to: a unit that has been defined with another body, or was removed since this was
+    /// called, stays as it is.
     pub fn precompile<U: Unit + Send + 'static>(&self, units: Vec<U>, lower: Lower<U>) -> Precompile {
         let jit = self.clone();
         self.precompile_by(units, lower, move |unit| jit.worth(unit))
@@ -59,6 +62,7 @@ impl Jit {
             stop: AtomicBool::new(false),
         });
         let (jit, at) = (self.clone(), shared.clone());
+        let purpose = Purpose::Ahead(self.ticket());
         let work = move || {
             let mut ranked: Vec<(f64, U)> = units.into_iter().map(|unit| (worth(&unit), unit)).collect();
             ranked.sort_by(|(left, _), (right, _)| right.total_cmp(left));
@@ -67,7 +71,7 @@ impl Jit {
                 if at.stop.load(Ordering::Relaxed) {
                     return;
                 }
-                let results = jit.compile_all(units, lower, Purpose::Ahead);
+                let results = jit.compile_all(units, lower, purpose);
                 let failed = results.iter().filter(|result| result.is_err()).count();
                 at.failed.fetch_add(failed as u64, Ordering::Relaxed);
                 at.done.fetch_add(units.len() as u64, Ordering::Release);

@@ -9,7 +9,7 @@ use crate::job::{Job, NotStored, Wanted, meta};
 use crate::link::{Batch, Linked};
 use crate::memory::{Fresh, NoPages, Room, Sections, Space};
 use crate::stats::{Counters, JitStats};
-use crate::table::{Known, Table};
+use crate::table::{Definition, Known, Purpose, Table, Ticket};
 use crate::tier::{Hints, TierPolicy, UnitUse};
 use crate::unit::{Lower, Lowers, Unit};
 use cranelift_codegen::isa::TargetIsa;
@@ -54,15 +54,6 @@ pub(crate) struct Inner {
 /// it is copied.
 const LINKED_AT_ONCE: usize = 256;
 
-/// Why a unit is compiled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// It was asked for, which is a use.
-    Request,
-    /// It may be. To count that as a use would keep everything hot for good that once was.
-    Ahead,
-}
-
 /// The artifact of a unit that was not in memory.
 struct Ready {
     wanted: Wanted,
@@ -96,6 +87,10 @@ impl Jit {
     /// The unit's code: from memory, else from the store, else compiled. If the unit's name has other code, this replaces
     /// it, and the old code is retired.
     ///
+    /// Of requests that run at the same time with different bodies for one name, the one that began last decides what calls
+    /// lead to, whichever is done first; so does a [`remove`](Jit::remove) or [`clear`](Jit::clear) that came later. Each
+    /// request gets the code that it asked for.
+    ///
     /// # Errors
     ///
     /// Whatever `lower` or Cranelift refuses, and [`Error::Unkept`], [`Error::NotListed`], [`Error::Signature`],
@@ -109,7 +104,13 @@ impl Jit {
     /// together, and shares pages, which are made executable together; on Linux 512 KiB or more of them are huge ones, if
     /// the system gives those to who asks. One result for each unit, in their order.
     pub fn compile_batch<U: Unit>(&self, units: &[U], lower: Lower<U>) -> Vec<Result<CodePtr, Error>> {
-        self.compile_all(units, lower, Purpose::Request)
+        let purpose = Purpose::Request(self.ticket());
+        self.compile_all(units, lower, purpose)
+    }
+
+    /// What tells requests that begin now from those that began before.
+    pub(crate) fn ticket(&self) -> Ticket {
+        self.table().ticket()
     }
 
     pub(crate) fn compile_all<U: Unit>(
@@ -242,19 +243,24 @@ impl Jit {
         let inner = &*self.0;
         let digest = |unit: &U| unit.key(inner.environment.unit_digest()).finish();
         let digests: Vec<Fingerprint> = units.iter().map(digest).collect();
+        // Before the lock is taken: what is the embedder's may panic.
+        let names: Vec<&str> = units.iter().map(Unit::name).collect();
         let known: Vec<Known> = {
             let mut table = self.table();
             table.reserve(units.len());
-            let request = |(unit, digest): (&U, _)| table.request(unit.name(), digest, purpose == Purpose::Request);
-            units.iter().zip(&digests).map(request).collect()
+            names.iter().zip(&digests).map(|(name, digest)| table.request(name, digest, purpose)).collect()
         };
         let mut wanted = Vec::with_capacity(units.len());
         for (at, (known, digest)) in known.into_iter().zip(digests).enumerate() {
-            let name = units[at].name();
+            let name = names[at];
+            if let Some(other) = known.other {
+                results[at] = Some(Ok(CodePtr::new(other, self.0.clone())));
+                continue;
+            }
             let tier = self.choose_tier(name, &digest, &known);
             match known.current {
                 Some((current, code)) if current >= tier => {
-                    if purpose == Purpose::Request {
+                    if purpose.is_request() {
                         inner.counters.memory_hit();
                         self.hint_hit(&digest);
                     }
@@ -416,12 +422,13 @@ impl Jit {
         for (number, (one, abi)) in ready.iter().zip(abis).enumerate() {
             let code = Code { linked: linked.clone(), number };
             let Wanted { name, digest, tier, .. } = &one.wanted;
-            codes.push(table.define(name, abi, *digest, *tier, code)?);
+            let definition = Definition { abi, digest: *digest, tier: *tier, code };
+            codes.push(table.define(name, definition, purpose)?);
         }
         drop(table);
         for one in ready.iter().filter(|one| one.stored) {
             inner.counters.store_hit(one.bytes.meta().compile_ns);
-            if purpose == Purpose::Request {
+            if purpose.is_request() {
                 self.hint_hit(&one.wanted.digest);
             }
         }

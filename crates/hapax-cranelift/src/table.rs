@@ -20,12 +20,42 @@ pub(crate) struct Table {
     retired: Vec<Arc<Code>>,
     /// By the first address of their code.
     batches: BTreeMap<u64, Weak<Linked>>,
+    /// The last one that was given out.
+    ticket: Ticket,
+    /// No older ticket defines anything any more.
+    cleared: Ticket,
+}
+
+/// When something was asked for: the younger of two requests for a unit decides what it is, whichever is done first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Ticket(u64);
+
+/// Why a unit is compiled, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It was asked for, which is a use.
+    Request(Ticket),
+    /// It may be. To count that as a use would keep everything hot for good that once was.
+    Ahead(Ticket),
+}
+
+impl Purpose {
+    pub(crate) fn is_request(self) -> bool {
+        matches!(self, Purpose::Request(_))
+    }
+
+    fn ticket(self) -> Ticket {
+        let (Purpose::Request(ticket) | Purpose::Ahead(ticket)) = self;
+        ticket
+    }
 }
 
 struct Entry {
     stub: usize,
     abi: u64,
     requests: u64,
+    /// Of the youngest request that has decided what `current` is.
+    decided: Ticket,
     current: Option<Current>,
 }
 
@@ -41,11 +71,28 @@ pub(crate) struct Known {
     pub(crate) requests: u64,
     /// Its tier and its code.
     pub(crate) current: Option<(usize, Arc<Code>)>,
+    /// What the name has instead, if that is not to be replaced.
+    pub(crate) other: Option<Arc<Code>>,
+}
+
+/// What becomes the definition of a unit.
+pub(crate) struct Definition {
+    pub(crate) abi: u64,
+    pub(crate) digest: Fingerprint,
+    pub(crate) tier: usize,
+    pub(crate) code: Code,
 }
 
 impl Table {
     pub(crate) fn new(stubs: Stubs) -> Table {
-        Table { stubs, units: HashMap::new(), retired: Vec::new(), batches: BTreeMap::new() }
+        let (ticket, cleared) = (Ticket::default(), Ticket::default());
+        Table { stubs, units: HashMap::new(), retired: Vec::new(), batches: BTreeMap::new(), ticket, cleared }
+    }
+
+    /// One that is younger than all before.
+    pub(crate) fn ticket(&mut self) -> Ticket {
+        self.ticket.0 += 1;
+        self.ticket
     }
 
     /// Room for so many more units.
@@ -54,13 +101,25 @@ impl Table {
     }
 
     /// Counts a request for the unit, if it is one, and says what there is of exactly this digest.
-    pub(crate) fn request(&mut self, name: &str, digest: &Fingerprint, is_request: bool) -> Known {
-        let counted = u64::from(is_request);
-        let Some(entry) = self.units.get_mut(name) else { return Known { requests: counted, current: None } };
+    pub(crate) fn request(&mut self, name: &str, digest: &Fingerprint, purpose: Purpose) -> Known {
+        let counted = u64::from(purpose.is_request());
+        let Some(entry) = self.units.get_mut(name) else {
+            return Known { requests: counted, current: None, other: None };
+        };
         entry.requests += counted;
-        let current = entry.current.as_ref().filter(|current| current.digest == *digest);
-        let current = current.map(|current| (current.tier, current.code.clone()));
-        Known { requests: entry.requests, current }
+        let requests = entry.requests;
+        match &entry.current {
+            Some(current) if current.digest == *digest => {
+                if purpose.is_request() {
+                    entry.decided = entry.decided.max(purpose.ticket());
+                }
+                Known { requests, current: Some((current.tier, current.code.clone())), other: None }
+            }
+            Some(current) if !purpose.is_request() => {
+                Known { requests, current: None, other: Some(current.code.clone()) }
+            }
+            _ => Known { requests, current: None, other: None },
+        }
     }
 
     /// The current code of the unit.
@@ -107,23 +166,33 @@ impl Table {
         }
     }
 
-    /// Makes the code the definition that calls of the unit lead to, and retires the one before. If another thread has
-    /// defined the same meanwhile, that stays and is returned.
+    /// Makes the code the definition that calls of the unit lead to, and retires the one before. What was decided by a
+    /// younger request stays, and so does, beside what is compiled ahead, whatever was asked for; then the code is its
+    /// requester's alone. If another thread has defined the same meanwhile, that stays and is returned.
     pub(crate) fn define(
         &mut self,
         name: &Arc<str>,
-        abi: u64,
-        digest: Fingerprint,
-        tier: usize,
-        code: Code,
+        definition: Definition,
+        purpose: Purpose,
     ) -> Result<Arc<Code>, Error> {
+        let Definition { abi, digest, tier, code } = definition;
+        let (ticket, cleared) = (purpose.ticket(), self.cleared);
         let entry = self.entry(name, abi)?;
+        entry.requests = entry.requests.max(u64::from(purpose.is_request()));
+        if let Some(same) = entry.current.as_ref().filter(|same| same.digest == digest) {
+            if purpose.is_request() {
+                entry.decided = entry.decided.max(ticket);
+            }
+            if same.tier >= tier {
+                return Ok(same.code.clone());
+            }
+        } else if ticket < entry.decided.max(cleared) || !purpose.is_request() && entry.current.is_some() {
+            return Ok(Arc::new(code));
+        }
         if entry.abi != abi {
             return Err(differs(name, name, abi, entry.abi, None));
         }
-        if let Some(same) = entry.current.as_ref().filter(|same| same.digest == digest && same.tier >= tier) {
-            return Ok(same.code.clone());
-        }
+        entry.decided = entry.decided.max(ticket);
         let stub = entry.stub;
         let code = Arc::new(code);
         let before = entry.current.replace(Current { digest, tier, code: code.clone() });
@@ -137,17 +206,20 @@ impl Table {
         self.batches.insert(linked.text().start, Arc::downgrade(linked));
     }
 
-    /// Retires the unit's code. Calls of it lead nowhere from now on.
+    /// Retires the unit's code. Calls of it lead nowhere from now on, and requests that are under way do not bring it back.
     pub(crate) fn remove(&mut self, name: &str) -> bool {
+        let ticket = self.ticket();
         let Some(entry) = self.units.get_mut(name) else { return false };
+        entry.decided = ticket;
         let Some(before) = entry.current.take() else { return false };
         self.stubs.lead_nowhere(entry.stub);
         self.retired.push(before.code);
         true
     }
 
-    /// Retires the code of all units.
+    /// Retires the code of all units, as `remove` does.
     pub(crate) fn remove_all(&mut self) {
+        self.cleared = self.ticket();
         for entry in self.units.values_mut() {
             if let Some(before) = entry.current.take() {
                 self.stubs.lead_nowhere(entry.stub);
@@ -193,7 +265,7 @@ impl Table {
             EntryRef::Occupied(entry) => Ok(entry.into_mut()),
             EntryRef::Vacant(entry) => {
                 let stub = self.stubs.add().map_err(no_pages)?;
-                Ok(entry.insert(Entry { stub, abi, requests: 1, current: None }))
+                Ok(entry.insert(Entry { stub, abi, requests: 0, decided: Ticket::default(), current: None }))
             }
         }
     }
