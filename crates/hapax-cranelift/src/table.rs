@@ -203,7 +203,13 @@ impl Table {
 
     /// Remembers a batch, so that its addresses can be looked up.
     pub(crate) fn add_batch(&mut self, linked: &Arc<Linked>) {
-        self.batches.insert(linked.text().start, Arc::downgrade(linked));
+        let text = linked.text();
+        // What was freed where the batch lies now would be found instead of it.
+        let freed: Vec<u64> = self.batches.range(text.clone()).map(|(start, _)| *start).collect();
+        for start in freed {
+            self.batches.remove(&start);
+        }
+        self.batches.insert(text.start, Arc::downgrade(linked));
     }
 
     /// Retires the unit's code. Calls of it lead nowhere from now on, and requests that are under way do not bring it back.
