@@ -160,6 +160,9 @@ impl Jit {
 
     /// Retires the code of a unit; calls of it abort the process from now on, until it is compiled again. False if it
     /// had none.
+    ///
+    /// It may be compiled again with another signature. Code that calls it with the one before then goes on leading
+    /// nowhere, and [`undefined`](Jit::undefined) names it, until that code is compiled again, too.
     pub fn remove(&self, name: &str) -> bool {
         self.table().remove(name)
     }
@@ -178,7 +181,8 @@ impl Jit {
         retired.len()
     }
 
-    /// Units that compiled code refers to and that are not compiled. Calling one ends the process with a message.
+    /// Units that code in memory refers to and that are not compiled, or not with the signature that the code calls them
+    /// with; and removed ones, until they are freed. Such a call ends the process with a message.
     pub fn undefined(&self) -> Vec<String> {
         self.table().undefined()
     }
@@ -396,18 +400,20 @@ impl Jit {
     fn link(&self, ready: &[&Ready], purpose: Purpose, pages: &mut Pages) -> Result<Vec<Arc<Code>>, Error> {
         let inner = &*self.0;
         let environment = &inner.environment;
+        let imports = &environment.imports;
         let mut batch = Batch::with_capacity(ready.len());
-        let mut abis = Vec::with_capacity(ready.len());
+        let mut definitions = Vec::with_capacity(ready.len());
+        let mut refers = Vec::new();
         let mut table = self.table();
         for one in ready {
-            let name = &one.wanted.name;
+            let Wanted { name, digest, tier, .. } = &one.wanted;
             let view = View::parse(&one.bytes, environment.architecture).ok_or_else(|| Error::Unkept {
                 function: name.clone(),
                 reason: "its artifact is not of this format".to_owned(),
             })?;
-            table.check_abi(name, view.abi)?;
-            abis.push(view.abi);
-            batch.function(name.clone(), view, |symbol| table.resolve(&environment.imports, name, symbol))?;
+            table.check_abi(imports, name, view.abi)?;
+            definitions.push(Definition { name, abi: view.abi, digest: *digest, tier: *tier });
+            batch.function(name.clone(), view, |symbol| table.resolve(imports, name, symbol, &mut refers))?;
         }
         drop(table);
         if batch.is_empty() {
@@ -416,16 +422,7 @@ impl Jit {
         let common_entry = &environment.common_entry;
         let take = |sections| pages.take(&inner.space, sections);
         let linked: Arc<Linked> = Arc::new(batch.link(take, common_entry)?);
-        let mut table = self.table();
-        table.add_batch(&linked);
-        let mut codes = Vec::with_capacity(ready.len());
-        for (number, (one, abi)) in ready.iter().zip(abis).enumerate() {
-            let code = Code { linked: linked.clone(), number };
-            let Wanted { name, digest, tier, .. } = &one.wanted;
-            let definition = Definition { abi, digest: *digest, tier: *tier, code };
-            codes.push(table.define(name, definition, purpose)?);
-        }
-        drop(table);
+        let codes = self.table().publish(imports, &linked, refers, definitions, purpose)?;
         for one in ready.iter().filter(|one| one.stored) {
             inner.counters.store_hit(one.bytes.meta().compile_ns);
             if purpose.is_request() {

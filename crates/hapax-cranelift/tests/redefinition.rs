@@ -3,10 +3,11 @@
 
 mod common;
 
-use common::{Words, call, jit, lower, memory_store, with_imports, words};
-use cranelift_codegen::ir::Function;
+use common::{Words, builder, call, jit, lower, memory_store, with_imports, words};
+use cranelift_codegen::ir::{AbiParam, Function, InstBuilder, types::I64};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use hapax::FingerprintBuilder;
-use hapax_cranelift::{HotAfter, Jit, Lower, LowerError, Lowering, TierPolicy, Unit, UnitUse};
+use hapax_cranelift::{Data, Error, HotAfter, Jit, Lower, LowerError, Lowering, TierPolicy, Unit, UnitUse};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 
@@ -148,4 +149,97 @@ fn a_unit_that_was_referred_to_is_not_hot_at_its_first_use() {
     let once = jit.compile(&words("g", "a 0 + b 0 + +"), lower).unwrap();
     let twice = jit.compile(&words("g", "a 0 + b 0 + +"), lower).unwrap();
     assert_ne!(once.as_ptr(), twice.as_ptr(), "the second use makes the better code, not the first");
+}
+
+/// A function without parameters and results.
+fn nullary(_: &Words, lowering: &mut Lowering<'_>, function: &mut Function) -> Result<(), LowerError> {
+    function.signature = lowering.make_signature();
+    let mut context = FunctionBuilderContext::new();
+    let mut builder = FunctionBuilder::new(function, &mut context);
+    let block = builder.create_block();
+    builder.switch_to_block(block);
+    builder.ins().return_(&[]);
+    builder.seal_all_blocks();
+    builder.finalize(lowering.isa().frontend_config());
+    Ok(())
+}
+
+/// Refers to the unit that its body names, with a parameter too many.
+fn guesses(unit: &Words, lowering: &mut Lowering<'_>, function: &mut Function) -> Result<(), LowerError> {
+    lower(&words("x", "a"), lowering, function)?;
+    let mut wrong = common::binary();
+    wrong.params.push(AbiParam::new(I64));
+    // Data, since what is declared and not called leaves no trace.
+    lowering.data(Data::bytes([0; 8]).function_address(0, &unit.body, &wrong), function)?;
+    Ok(())
+}
+
+#[test]
+fn a_removed_unit_may_come_back_with_another_signature() {
+    let jit = jit(&memory_store());
+    let caller = jit.compile(&words("caller", "a b @f"), lower).unwrap();
+    let old = jit.compile(&words("f", "a"), lower).unwrap();
+    assert!(matches!(jit.compile(&words("f", "()"), nullary), Err(Error::Signature { .. })), "it is called");
+    jit.remove("f");
+    jit.compile(&words("f", "()"), nullary).unwrap();
+    assert_eq!(jit.undefined(), ["f"], "the caller's `f` has parameters");
+    drop((old, caller));
+    // SAFETY: No thread is in compiled code.
+    unsafe { jit.free_retired() };
+    jit.compile(&words("caller", "a b +"), lower).unwrap();
+    // SAFETY: As above.
+    unsafe { jit.free_retired() };
+    assert!(jit.undefined().is_empty());
+    jit.remove("f");
+    let f = jit.compile(&words("f", "a b *"), lower).unwrap();
+    assert_eq!(call(&f, 6, 7), 42);
+}
+
+#[test]
+fn a_unit_that_was_refused_leaves_no_names_behind() {
+    let jit = builder(&memory_store()).code_space_bytes(64 << 10).build().unwrap();
+    let mut n = 0;
+    while jit.compile(&words(&format!("f{n}"), "a b +"), lower).is_ok() {
+        n += 1;
+    }
+    assert!(jit.compile(&words("refused", "a b @ghost"), lower).is_err());
+    assert!(jit.undefined().is_empty(), "{:?}", jit.undefined());
+}
+
+/// What the store gave and was no artifact for this program is compiled again, and binds no name.
+#[test]
+fn a_bad_artifact_does_not_spoil_the_units_that_it_names() {
+    let store = memory_store();
+    let unit = words("f", "a b @other");
+    jit(&store).compile(&unit, lower).unwrap();
+    let key = store.entries()[0].key;
+    let mut bytes = store.get(&key).unwrap().to_vec();
+    let name = bytes.windows(5).position(|window| window == b"other").unwrap();
+    bytes[name - 5] ^= 1; // of the ABI
+    store.put(&key, &hapax::Meta::default(), &bytes).unwrap();
+    let jit = jit(&store);
+    jit.compile(&unit, lower).unwrap();
+    let other = jit.compile(&words("other", "a b -"), lower).unwrap();
+    assert_eq!(call(&other, 6, 7), -1);
+}
+
+/// A caller that guesses wrong is at fault, not the unit that it names: what it calls leads nowhere, and not into the unit.
+#[test]
+fn a_wrong_guess_of_a_caller_does_not_refuse_the_unit() {
+    let jit = jit(&memory_store());
+    jit.compile(&words("guess", "g"), guesses).unwrap();
+    let g = jit.compile(&words("g", "a b +"), lower).unwrap();
+    assert_eq!((call(&g, 3, 4), jit.undefined()), (7, vec!["g".to_owned()]));
+    // Where the unit is there, the guess is the error, in one batch with it, too.
+    let lower_either: Lower<Words> =
+        |unit, lowering, function| if unit.name == "late" { guesses } else { lower }(unit, lowering, function);
+    let results = jit.compile_batch(&[words("h", "a b *"), words("late", "h")], lower_either);
+    assert!(results[0].is_ok());
+    match &results[1] {
+        Err(Error::Signature { function, symbol, used, is }) => {
+            assert_eq!((&**function, &**symbol), ("late", "h"));
+            assert_eq!((used.matches("i64").count(), is.matches("i64").count()), (4, 3), "{used} and {is}");
+        }
+        other => panic!("{other:?}"),
+    }
 }

@@ -150,7 +150,7 @@ impl JitModule {
             return Ok(());
         }
         let linked = Arc::new(self.link().map_err(backend)?);
-        self.jit.table().add_batch(&linked);
+        self.jit.table().add_batch(&linked, Vec::new());
         let batches = &mut self.kept.as_mut().expect("only `free_memory` takes it").batches;
         let batch = batches.len();
         batches.push(linked);
