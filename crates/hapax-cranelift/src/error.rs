@@ -106,3 +106,15 @@ pub enum Error {
         message: String,
     },
 }
+
+impl Error {
+    /// Whether another artifact of the same unit may be without it: then it is compiled again. What the system or the space
+    /// refuses is no artifact's fault, unless it wants more than a space of that size has.
+    pub(crate) fn is_of_artifact(&self, space_bytes: usize) -> bool {
+        match self {
+            Error::NotListed { .. } | Error::Signature { .. } | Error::Unkept { .. } | Error::Reach { .. } => true,
+            Error::Full { need_bytes, .. } => *need_bytes > space_bytes,
+            _ => false,
+        }
+    }
+}

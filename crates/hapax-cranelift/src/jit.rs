@@ -386,7 +386,7 @@ impl Jit {
         let code = match self.link(&[ready], purpose, pages) {
             Ok(mut codes) => codes.pop(),
             // What the store gave was no artifact that fits here, whatever its checksum said.
-            Err(_) if ready.stored => {
+            Err(error) if ready.stored && error.is_of_artifact(self.0.space.bytes()) => {
                 self.0.counters.unusable();
                 let job = Job { inner: &self.0, unit, wanted: ready.wanted.clone(), lower };
                 let again = self.compile_now(job)?;

@@ -89,6 +89,11 @@ impl Space {
         Some(Room(run))
     }
 
+    /// Bytes that were reserved.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Reserved and not taken.
     #[cfg(test)]
     fn free_bytes(&self) -> usize {

@@ -3,7 +3,11 @@
 
 mod common;
 
-use common::{jit, lower, memory_store, words};
+use common::{Words, builder, jit, lower, memory_store, words};
+use cranelift_codegen::ir::Function;
+use hapax::Meta;
+use hapax_cranelift::{Error, LowerError, Lowering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A batch may take the place of smaller ones that were freed.
 #[test]
@@ -24,4 +28,88 @@ fn code_is_located_where_other_code_was_freed() {
             assert_eq!(found.as_deref(), Some(code.name()), "{address:#x}");
         }
     }
+}
+
+static LOWERED_FULL: AtomicU64 = AtomicU64::new(0);
+
+/// When the space is full, what the store gave is not to blame: nothing is compiled again.
+#[test]
+fn a_full_space_does_not_blame_the_store() {
+    fn counted(unit: &Words, lowering: &mut Lowering<'_>, function: &mut Function) -> Result<(), LowerError> {
+        LOWERED_FULL.fetch_add(1, Ordering::Relaxed);
+        lower(unit, lowering, function)
+    }
+    let store = memory_store();
+    let units: Vec<_> = (0..64).map(|n| words(&format!("f{n}"), &format!("a b + {n} *"))).collect();
+    jit(&store).compile_batch(&units, lower).into_iter().for_each(|code| drop(code.unwrap()));
+    let jit = builder(&store).code_space_bytes(64 << 10).build().unwrap();
+    let errors = units.iter().filter(|unit| matches!(jit.compile(*unit, counted), Err(Error::Full { .. }))).count();
+    assert!(errors > 0);
+    assert_eq!((LOWERED_FULL.load(Ordering::Relaxed), jit.stats().unusable), (0, 0), "{errors} times full");
+}
+
+/// But an artifact that wants more than there could ever be is none.
+#[test]
+fn an_artifact_that_no_space_could_hold_is_compiled_again() {
+    let store = memory_store();
+    let unit = words("f", "a b + count");
+    jit(&store).compile(&unit, lower).unwrap();
+    let key = store.entries()[0].key;
+    let mut bytes = store.get(&key).unwrap().to_vec();
+    // The size of the counter, before the lengths of its bytes and relocations, which it has none of.
+    let size = bytes.len() - 16..bytes.len() - 8;
+    assert_eq!(bytes[size.clone()], 8u64.to_le_bytes());
+    bytes[size].copy_from_slice(&(1u64 << 40).to_le_bytes());
+    store.put(&key, &Meta::default(), &bytes).unwrap();
+    let jit = jit(&store);
+    assert_eq!(common::call(&jit.compile(&unit, lower).unwrap(), 3, 4), 7);
+    assert_eq!((jit.stats().unusable, jit.stats().compiles), (1, 1));
+}
+
+/// Bytes that an attacker or a bug may write, with a checksum that is right: no panic, and each unit is compiled again if need be.
+#[test]
+fn hostile_artifacts_are_compiled_again_and_never_panic() {
+    let store = memory_store();
+    let units =
+        [words("f", "a b !host_mul 7 +"), words("g", "1 table a b . count"), words("h", "a b + b 1 - self trap")];
+    let small = || builder(&store).code_space_bytes(2 << 20).build().unwrap();
+    small().compile_batch(&units, lower).into_iter().for_each(|code| drop(code.unwrap()));
+    let good: Vec<_> =
+        store.entries().iter().map(|entry| (entry.key, store.get(&entry.key).unwrap().to_vec())).collect();
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = |bound: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % bound
+    };
+    let mut refused = 0u64;
+    for _ in 0..300 {
+        for (key, bytes) in &good {
+            let mut bad = bytes.clone();
+            for _ in 0..1 + next(6) {
+                match next(8) {
+                    0 => bad.truncate(next(bad.len()) + 1),
+                    1 => bad.extend_from_slice(&bytes[..next(bytes.len())]),
+                    2 => {
+                        let at = next(bad.len());
+                        let field: [u8; 4] = [0, 1, u32::MAX, 1 << 31][next(4)].to_le_bytes();
+                        let end = (at + 4).min(bad.len());
+                        bad[at..end].copy_from_slice(&field[..end - at]);
+                    }
+                    _ => {
+                        let at = next(bad.len());
+                        bad[at] = next(256) as u8;
+                    }
+                }
+            }
+            store.put(key, &Meta::default(), &bad).unwrap();
+        }
+        let jit = small();
+        for result in jit.compile_batch(&units, lower) {
+            refused += u64::from(result.is_err());
+        }
+        for (key, bytes) in &good {
+            store.put(key, &Meta::default(), bytes).unwrap();
+        }
+    }
+    assert_eq!(refused, 0);
 }
