@@ -10,7 +10,14 @@ use std::thread::JoinHandle;
 /// Units that are compiled together: enough to fill pages, few enough that the hottest does not wait for long.
 const AT_ONCE: usize = 8;
 
+/// Of the thread.
+const STACK_BYTES: usize = 8 << 20;
+
 /// A thread that precompiles. To drop it tells the thread to stop after what it is at, and does not wait for it.
+///
+/// Before a process ends, [`stop`](Precompile::stop) the thread and [`wait`](Precompile::wait) for it. Until then it has a
+/// clone of the `Jit`, and with it the store and the hints: what hints were told is written when the last clone is dropped, so
+/// a process that ends before loses it.
 #[must_use = "dropping it stops the thread"]
 pub struct Precompile {
     shared: Arc<Shared>,
@@ -41,6 +48,8 @@ impl Jit {
     /// [hints](crate::JitBuilder::hints); in the order given without hints. This is no use of the units: requests are. It
     /// never changes what calls lead to: a unit that has been defined with another body, or was removed since this was
     /// called, stays as it is.
+    ///
+    /// The thread has 8 MiB of stack, as much as a main thread usually has, for front ends that recurse.
     pub fn precompile<U: Unit + Send + 'static>(&self, units: Vec<U>, lower: Lower<U>) -> Precompile {
         let jit = self.clone();
         self.precompile_by(units, lower, move |unit| jit.worth(unit))
@@ -77,7 +86,8 @@ impl Jit {
                 at.done.fetch_add(units.len() as u64, Ordering::Release);
             }
         };
-        let thread = std::thread::Builder::new().name("hapax-precompile".to_owned()).spawn(work);
+        let thread =
+            std::thread::Builder::new().name("hapax-precompile".to_owned()).stack_size(STACK_BYTES).spawn(work);
         // Without a thread nothing is compiled ahead, and everything when it is asked for.
         Precompile { shared, thread: thread.ok() }
     }

@@ -87,7 +87,7 @@ impl ImportList {
         let lib_calls = self.lib_calls.into_keys().enumerate().map(|(number, name)| (name, target(first + number)));
         let lib_calls = lib_calls.collect();
         let objects = self.objects.into_iter().map(|(name, address)| (name, Target::inside(address))).collect();
-        Ok(Imports { functions, objects, lib_calls, signatures, _stubs: stubs })
+        Ok(Imports { functions, objects, lib_calls, signatures, stubs: Arc::new(stubs) })
     }
 }
 
@@ -105,12 +105,17 @@ pub(crate) struct Imports {
     lib_calls: BTreeMap<String, Target>,
     signatures: Signatures,
     /// Targets lie in it.
-    _stubs: FixedStubs,
+    stubs: Arc<FixedStubs>,
 }
 
 impl Imports {
     pub(crate) fn function(&self, name: &str) -> Option<&Import> {
         self.functions.get(name)
+    }
+
+    /// What code that calls the host needs as long as it may run.
+    pub(crate) fn stubs(&self) -> Arc<FixedStubs> {
+        self.stubs.clone()
     }
 
     /// As [`abi`]; messages can print the signature from now on.

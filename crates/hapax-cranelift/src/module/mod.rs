@@ -12,6 +12,7 @@ use crate::jit::Jit;
 use crate::job::meta;
 use crate::link::Linked;
 use crate::reloc::Kind as PatchKind;
+use crate::stubs::FixedStubs;
 use crate::unit::Unit;
 use cranelift_codegen::Context;
 use cranelift_codegen::binemit::Reloc;
@@ -41,7 +42,11 @@ use std::sync::Arc;
 /// [`ModuleError::Backend`] with an [`Error`] inside; thread-local data is an error and no panic.
 ///
 /// As with `JITModule`, pointers stay valid until [`free_memory`](JitModule::free_memory); a module that is just dropped leaves
-/// its code where it is for good.
+/// its code where it is for good: the code and the reserved addresses, while the `Jit` with its store and hints ends when its
+/// last clone does.
+///
+/// Of the `Jit`'s tiers a module uses the first, and it tells hints nothing: its functions are compiled once, and are not
+/// asked for again.
 pub struct JitModule {
     /// `None` once the memory is freed.
     kept: Option<Kept>,
@@ -55,11 +60,11 @@ pub struct JitModule {
     pending_objects: Vec<(DataId, DataObject, Vec<ModuleRelocTarget>)>,
 }
 
-/// What finished code needs.
+/// What finished code needs. Not the `Jit`: its store and hints end with it, and what hints were told is written then.
 struct Kept {
     batches: Vec<Arc<Linked>>,
-    /// It has the stubs that the code jumps through.
-    _jit: Jit,
+    /// Through which the code calls the host.
+    _stubs: Arc<FixedStubs>,
 }
 
 /// Where something that is defined lies.
@@ -75,7 +80,7 @@ impl JitModule {
     /// A module with nothing in it.
     pub fn new(jit: &Jit) -> JitModule {
         JitModule {
-            kept: Some(Kept { batches: Vec::new(), _jit: jit.clone() }),
+            kept: Some(Kept { batches: Vec::new(), _stubs: jit.0.environment.imports.stubs() }),
             jit: jit.clone(),
             declarations: ModuleDeclarations::default(),
             declared: (0, 0),
