@@ -108,7 +108,8 @@ impl<'a> Request<'a> {
 
     fn lib_call(&self, call: LibCall) -> Result<Symbol<'a>, Error> {
         let name = call.to_string();
-        let listed = self.environment.imports.lib_call_name(&name).ok_or_else(|| self.not_listed(&name))?;
+        let listed = self.environment.imports.lib_call_name(&name);
+        let listed = listed.ok_or_else(|| Error::no_lib_call(self.name, &name))?;
         Ok(Symbol { named: Named::LibCall(listed), abi: 0 })
     }
 

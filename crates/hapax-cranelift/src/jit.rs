@@ -171,9 +171,13 @@ impl Jit {
     ///
     /// # Safety
     ///
-    /// No thread is in retired code, or will return into it: each call of compiled code that began before the code was
-    /// retired has ended, unless a [`CodePtr`] keeps the code that it is in. A moment at which no thread is in any
-    /// compiled code will do, such as between two requests.
+    /// For all retired code that no [`CodePtr`] keeps:
+    ///
+    /// - No thread is in it, or will return into it: each call of compiled code that began before the code was retired has
+    ///   ended. A moment at which no thread is in any compiled code will do, such as between two requests.
+    /// - No address that it gave out is used any more: of its [data](crate::Lowering::data), which goes with it, or of
+    ///   [itself](crate::Lowering::itself). A string that a function returned a pointer to is such data. Addresses of other
+    ///   units are those of their stubs, and stay.
     #[expect(unsafe_code, reason = "declares what only its caller can know")]
     pub unsafe fn free_retired(&self) -> usize {
         // Dropped after the lock: unmapping takes a while.
@@ -208,7 +212,8 @@ impl Jit {
         self.0.enabled.store(enabled, Ordering::Relaxed);
     }
 
-    /// Removes everything from the store, and retires the code of all units.
+    /// Removes everything from the store, whoever put it there, and retires the code of all units, as
+    /// [`remove`](Jit::remove) does: calls of them abort the process until they are compiled again.
     ///
     /// # Errors
     ///

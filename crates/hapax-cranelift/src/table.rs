@@ -164,7 +164,7 @@ impl Table {
                 Ok(Target::inside(self.stubs.address(stub)))
             }
             Named::Object(name) => imports.object(name).ok_or_else(|| not_listed(name)),
-            Named::LibCall(name) => imports.lib_call(name).ok_or_else(|| not_listed(name)),
+            Named::LibCall(name) => imports.lib_call(name).ok_or_else(|| Error::no_lib_call(function, name)),
             // The linker resolves them by itself.
             Named::Itself | Named::Own(_) => Err(not_listed("itself")),
         }

@@ -199,7 +199,8 @@ impl<'a> Lowering<'a> {
         Ok(declare_data(function, symbol, false))
     }
 
-    /// Gives the function data of its own.
+    /// Gives the function data of its own, which lives as long as this definition of the unit does. What keeps its address
+    /// longer, such as a string in a heap, has to copy it, or to keep the [`CodePtr`](crate::CodePtr).
     ///
     /// # Errors
     ///
