@@ -1,5 +1,6 @@
 //! The `Jit`: memory first, then the store, then the compiler. Knows no file format and no instruction.
 
+use crate::arenas::Arenas;
 use crate::artifact::View;
 use crate::code::{Code, CodePtr, Location};
 use crate::compile::BakedAddresses;
@@ -47,6 +48,7 @@ pub(crate) struct Inner {
     policy: Box<dyn TierPolicy>,
     pub(crate) hints: Option<Arc<dyn Hints>>,
     table: Mutex<Table>,
+    arenas: Mutex<Arenas>,
     enabled: AtomicBool,
 }
 
@@ -71,6 +73,7 @@ impl Jit {
         hints: Option<Arc<dyn Hints>>,
         table: Table,
     ) -> Jit {
+        let arenas = Mutex::new(Arenas::new(&space));
         Jit(Arc::new(Inner {
             environment,
             space,
@@ -80,6 +83,7 @@ impl Jit {
             policy,
             hints,
             table: Mutex::new(table),
+            arenas,
             enabled: AtomicBool::new(true),
         }))
     }
@@ -425,7 +429,7 @@ impl Jit {
             return Ok(Vec::new());
         }
         let common_entry = &environment.common_entry;
-        let take = |sections| pages.take(&inner.space, sections);
+        let take = |sections| pages.take(inner, sections);
         let linked: Arc<Linked> = Arc::new(batch.link(take, common_entry)?);
         let codes = self.table().publish(imports, &linked, refers, definitions, purpose)?;
         for one in ready.iter().filter(|one| one.stored) {
@@ -461,8 +465,12 @@ impl Pages {
         self.chunks = self.chunks.saturating_sub(1);
     }
 
-    fn take(&mut self, space: &Arc<Space>, sections: Sections) -> Result<Fresh, NoPages> {
-        let inside = self.room.as_mut().and_then(|room| room.take(sections));
-        inside.map_or_else(|| space.take(sections), Ok)
+    fn take(&mut self, inner: &Inner, sections: Sections) -> Result<Fresh, NoPages> {
+        let in_room = self.room.as_mut().and_then(|room| room.take(sections));
+        let inside = in_room.or_else(|| {
+            let mut arenas = inner.arenas.lock().expect("no code panics under this lock");
+            arenas.take(&inner.space, sections)
+        });
+        inside.map_or_else(|| inner.space.take(sections), Ok)
     }
 }

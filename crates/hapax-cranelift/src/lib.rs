@@ -71,6 +71,7 @@ compile_error!(
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod arenas;
 mod artifact;
 mod background;
 mod baked;

@@ -113,3 +113,42 @@ fn hostile_artifacts_are_compiled_again_and_never_panic() {
     }
     assert_eq!(refused, 0);
 }
+
+/// What a system counts: runs of pages that are protected alike.
+fn mappings() -> usize {
+    std::fs::read_to_string("/proc/self/maps").unwrap().lines().count()
+}
+
+/// A lazy JIT compiles one by one, and a system allows some 65,000 mappings. In a process of its own, for the count.
+#[test]
+fn functions_that_are_compiled_one_by_one_share_mappings() {
+    const FUNCTIONS: usize = 2_000;
+    let name = "functions_that_are_compiled_one_by_one_share_mappings";
+    if std::env::var_os("HAPAX_ROLE").is_none() {
+        let output = common::again(name, "mappings", std::path::Path::new(""));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    let jit = jit(&memory_store());
+    let compile = |n: usize, body: &str| jit.compile(&words(&format!("f{n}"), body), lower).unwrap();
+    compile(0, "a b +");
+    let before = mappings();
+    // One artifact under many names, so that all but the first come from the store; with data that is written, too.
+    let codes: Vec<_> = (0..FUNCTIONS).map(|n| compile(n, "a b + count")).collect();
+    let more = mappings() - before;
+    assert!(more < FUNCTIONS / 4, "{FUNCTIONS} functions took {more} mappings");
+    assert!(codes.iter().all(|code| common::call(code, 3, 4) == 7), "each has a counter of its own");
+    // What is freed among them is free, and what is compiled then lies there.
+    let page_bytes = jit.stats().page_bytes;
+    drop(codes);
+    for n in (0..FUNCTIONS).filter(|n| n % 64 < 48) {
+        jit.remove(&format!("f{n}"));
+    }
+    // SAFETY: No thread is in compiled code.
+    unsafe { jit.free_retired() };
+    assert!(jit.stats().page_bytes < page_bytes / 2);
+    for n in 0..FUNCTIONS {
+        assert_eq!(common::call(&compile(n, "a b - count"), 7, 3), 4, "f{n}");
+    }
+    assert!(mappings() - before < FUNCTIONS / 2);
+}
