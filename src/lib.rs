@@ -22,6 +22,9 @@
 //! # Ok::<(), hapax::Error>(())
 //! ```
 //!
+//! The packages `hapax-cranelift` and `hapax-wasmtime` keep code of those compilers; the first one's README is a guide to what belongs
+//! in a fingerprint.
+//!
 //! DESIGN.md in the repository has the invariants, what shows each of them, and the reasons.
 
 /// The README's program compiles and runs.

@@ -86,7 +86,8 @@ pub(crate) struct After(());
 
 pub(crate) fn after() -> After {
     #[cfg(any(feature = "tracing", feature = "metrics"))]
-    WAITING.with_borrow_mut(|(depth, _)| *depth += 1);
+    // Not there any more while the thread's own values are dropped, which may hold heaps: then what happens is told at once.
+    let _ = WAITING.try_with(|waiting| waiting.borrow_mut().0 += 1);
     After(())
 }
 
@@ -95,11 +96,12 @@ impl Drop for After {
     fn drop(&mut self) {
         #[cfg(any(feature = "tracing", feature = "metrics"))]
         {
-            let tales = WAITING.with_borrow_mut(|(depth, tales)| {
+            let tales = WAITING.try_with(|waiting| {
+                let (depth, tales) = &mut *waiting.borrow_mut();
                 *depth -= 1;
                 if *depth == 0 { std::mem::take(tales) } else { Vec::new() }
             });
-            tales.into_iter().for_each(|tale| tale());
+            tales.unwrap_or_default().into_iter().for_each(|tale| tale());
         }
     }
 }
@@ -110,9 +112,10 @@ pub(crate) fn tell(tale: impl FnOnce() + 'static) {
     #[cfg(any(feature = "tracing", feature = "metrics"))]
     {
         let mut tale = Some(tale);
-        WAITING.with_borrow_mut(|(depth, tales)| {
+        let _ = WAITING.try_with(|waiting| {
+            let (depth, tales) = &mut *waiting.borrow_mut();
             if *depth > 0 {
-                tales.push(Box::new(tale.take().expect("told once")));
+                tales.extend(tale.take().map(|tale| Box::new(tale) as Tale));
             }
         });
         if let Some(tale) = tale {

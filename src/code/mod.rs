@@ -344,7 +344,7 @@ impl CodeStore {
                 // Whoever compiled it failed: it is somebody else's turn.
                 Turn::Again => {}
             }
-            *landed = self.flights.landed();
+            // `landed` stays: it is of the lookup of all units, and others of them may have landed since.
             match self.get(&key) {
                 Ok(record) => return self.verify(unit, key, record, compile),
                 Err(again) => miss = again,

@@ -1,6 +1,7 @@
 //! The journals: each entry once, whoever folds.
 
 use crate::options;
+use crate::spy::Spy;
 use hapax::{
     Compacted, CrashDisk, DirectoryJournal, DirectoryOptions, DirectoryStore, Disk, DiskFault, FaultDisk, Fingerprint,
     Journal, JournalEntry, Key, Kind, MemoryJournal, Meta, PowerLoss, Refusal, Store,
@@ -118,6 +119,24 @@ fn a_log_that_cannot_be_read_takes_nothing_from_the_others_and_stays_for_a_fold_
     open().compact(&mut join).unwrap();
     assert!(path.symlink_metadata().is_ok(), "what was not folded stays");
     assert_eq!(open().replay().unwrap().entries.len(), 1);
+}
+
+/// Nobody may take one for a log that was left behind, and nobody may begin to write there: it is about to go.
+#[test]
+fn a_fold_holds_its_logs_until_they_are_gone() {
+    let disk = CrashDisk::new();
+    DirectoryJournal::over_disk(Arc::new(disk.clone())).append(&name(1), b"a").unwrap();
+    let log = disk.list().unwrap().into_iter().find(|name| name.ends_with(".log")).unwrap();
+    let (spy, watch) = Spy::on(disk.clone());
+    let (seen, sees) = std::sync::mpsc::channel();
+    watch.on_call(move |call, name| {
+        if call == "rename" || call == "remove" && name == log {
+            seen.send((call.to_owned(), disk.open_held(&log).unwrap().is_some())).unwrap();
+        }
+    });
+    DirectoryJournal::over_disk(spy).compact(&mut join).unwrap();
+    let seen: Vec<(String, bool)> = sees.try_iter().collect();
+    assert_eq!(seen, [("rename".to_owned(), false), ("remove".to_owned(), false)], "whether others could hold it");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Compiling before it is asked for: a thread that begins with what is worth most. Knows the `Jit` from outside.
 
-use crate::jit::{Jit, Purpose};
+use crate::jit::Jit;
+use crate::table::Purpose;
 use crate::unit::{Lower, Unit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +10,14 @@ use std::thread::JoinHandle;
 /// Units that are compiled together: enough to fill pages, few enough that the hottest does not wait for long.
 const AT_ONCE: usize = 8;
 
+/// Of the thread.
+const STACK_BYTES: usize = 8 << 20;
+
 /// A thread that precompiles. To drop it tells the thread to stop after what it is at, and does not wait for it.
+///
+/// Before a process ends, [`stop`](Precompile::stop) the thread and [`wait`](Precompile::wait) for it. Until then it has a
+/// clone of the `Jit`, and with it the store and the hints: what hints were told is written when the last clone is dropped, so
+/// a process that ends before loses it.
 #[must_use = "dropping it stops the thread"]
 pub struct Precompile {
     shared: Arc<Shared>,
@@ -37,7 +45,11 @@ pub struct Progress {
 
 impl Jit {
     /// Compiles or loads the units in a thread of its own, the most worthwhile first by the
-    /// [hints](crate::JitBuilder::hints); in the order given without hints. This is no use of the units: requests are.
+    /// [hints](crate::JitBuilder::hints); in the order given without hints. This is no use of the units: requests are. It
+    /// never changes what calls lead to: a unit that has been defined with another body, or was removed since this was
+    /// called, stays as it is.
+    ///
+    /// The thread has 8 MiB of stack, as much as a main thread usually has, for front ends that recurse.
     pub fn precompile<U: Unit + Send + 'static>(&self, units: Vec<U>, lower: Lower<U>) -> Precompile {
         let jit = self.clone();
         self.precompile_by(units, lower, move |unit| jit.worth(unit))
@@ -59,6 +71,7 @@ impl Jit {
             stop: AtomicBool::new(false),
         });
         let (jit, at) = (self.clone(), shared.clone());
+        let purpose = Purpose::Ahead(self.ticket());
         let work = move || {
             let mut ranked: Vec<(f64, U)> = units.into_iter().map(|unit| (worth(&unit), unit)).collect();
             ranked.sort_by(|(left, _), (right, _)| right.total_cmp(left));
@@ -67,13 +80,14 @@ impl Jit {
                 if at.stop.load(Ordering::Relaxed) {
                     return;
                 }
-                let results = jit.compile_all(units, lower, Purpose::Ahead);
+                let results = jit.compile_all(units, lower, purpose);
                 let failed = results.iter().filter(|result| result.is_err()).count();
                 at.failed.fetch_add(failed as u64, Ordering::Relaxed);
                 at.done.fetch_add(units.len() as u64, Ordering::Release);
             }
         };
-        let thread = std::thread::Builder::new().name("hapax-precompile".to_owned()).spawn(work);
+        let thread =
+            std::thread::Builder::new().name("hapax-precompile".to_owned()).stack_size(STACK_BYTES).spawn(work);
         // Without a thread nothing is compiled ahead, and everything when it is asked for.
         Precompile { shared, thread: thread.ok() }
     }

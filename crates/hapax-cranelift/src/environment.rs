@@ -95,11 +95,7 @@ impl Generator {
 /// Refuses platforms whose code cannot be loaded into this process.
 pub(crate) fn check_platform(isa: &dyn TargetIsa) -> Result<(), Error> {
     let architecture = isa.triple().architecture;
-    let why = if !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
-        "hapax-cranelift loads code on x86-64 and aarch64 only; use cranelift-jit here, which keeps nothing"
-    } else if cfg!(target_vendor = "apple") {
-        "Apple's systems want code pages that hapax-cranelift cannot make; use cranelift-jit there, which keeps nothing"
-    } else if cfg!(target_arch = "x86_64") && architecture != Architecture::X86_64
+    let why = if cfg!(target_arch = "x86_64") && architecture != Architecture::X86_64
         || cfg!(target_arch = "aarch64") && !matches!(architecture, Architecture::Aarch64(_))
     {
         "this process runs on another architecture; build the ISA with `cranelift_native::builder()`"

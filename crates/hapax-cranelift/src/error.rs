@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 
 /// Why code could not be compiled or loaded. A store that fails is never among the reasons: its faults are misses.
+/// [`Error::Store`] is a store that was told to forbid something, and did.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -16,12 +17,25 @@ pub enum Error {
         why: &'static str,
     },
     /// A function refers to a symbol that the allow-list does not have.
-    #[error("`{function}` refers to `{symbol}`, which is not on the allow-list; add it with `JitBuilder::import`")]
+    #[error(
+        "`{function}` refers to `{symbol}`, which is not on the allow-list; add it with `JitBuilder::import`, or \
+         `import_data` if it is data"
+    )]
     NotListed {
         /// The function that refers to it.
         function: Arc<str>,
         /// What it refers to.
         symbol: Arc<str>,
+    },
+    /// A function needs a helper that Cranelift calls by itself, and that the allow-list does not have.
+    #[error("`{function}` needs Cranelift's helper `{call}`; give its address with `JitBuilder::lib_call`{advice}")]
+    NoLibCall {
+        /// The function that needs it.
+        function: Arc<str>,
+        /// The helper.
+        call: Arc<str>,
+        /// What else would do.
+        advice: &'static str,
     },
     /// A symbol is used with another signature than it has.
     #[error("`{function}` uses `{symbol}` as {used}, and it is {is}")]
@@ -95,7 +109,10 @@ pub enum Error {
         symbol: Arc<str>,
     },
     /// The system refused memory, or refused to make it executable.
-    #[error("the system refuses memory for code: {0}; a hardening policy may forbid making pages executable")]
+    #[error(
+        "the system refuses memory for code: {0}; a hardening policy may forbid making pages executable, or the process has as \
+         many mappings as `vm.max_map_count` allows: compile in batches, which share pages, or raise that"
+    )]
     Memory(Arc<std::io::Error>),
     /// The store is told to refuse misses, or to check its hits, and did.
     #[error("`{function}`: {message}")]
@@ -105,4 +122,25 @@ pub enum Error {
         /// What the store said.
         message: String,
     },
+}
+
+impl Error {
+    pub(crate) fn no_lib_call(function: &Arc<str>, call: &str) -> Error {
+        let advice = match call {
+            "Probestack" => ", or set `probestack_strategy` to `inline`, which needs none",
+            _ => "",
+        };
+        Error::NoLibCall { function: function.clone(), call: call.into(), advice }
+    }
+
+    /// Whether another artifact of the same unit may be without it: then it is compiled again. What the system or the space
+    /// refuses is no artifact's fault, unless it wants more than a space of that size has.
+    pub(crate) fn is_of_artifact(&self, space_bytes: usize) -> bool {
+        match self {
+            Error::NotListed { .. } | Error::NoLibCall { .. } | Error::Signature { .. } => true,
+            Error::Unkept { .. } | Error::Reach { .. } => true,
+            Error::Full { need_bytes, .. } => *need_bytes > space_bytes,
+            _ => false,
+        }
+    }
 }

@@ -9,8 +9,8 @@ use crate::memory::Space;
 use crate::stubs::FixedStubs;
 use cranelift_codegen::ir::{LibCall, Signature};
 use hapax::Fingerprint;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
 use target_lexicon::Architecture;
 
 /// A hash of everything that caller and callee must agree on: types, extensions, purposes, calling convention.
@@ -21,6 +21,24 @@ pub(crate) fn abi(signature: &Signature) -> u64 {
 fn abi_of_text(text: &str) -> u64 {
     let fingerprint = Fingerprint::of("hapax-cranelift signature").part("text", text).finish();
     u64::from_le_bytes(*fingerprint.as_bytes().first_chunk().expect("it has 32 bytes"))
+}
+
+/// The signatures that this process has seen, for messages: artifacts hold their hashes alone.
+#[derive(Default)]
+struct Signatures(Mutex<HashMap<u64, String>>);
+
+impl Signatures {
+    fn remember(&self, signature: &Signature) -> u64 {
+        let text = signature.to_string();
+        let abi = abi_of_text(&text);
+        self.0.lock().expect("no code panics under this lock").entry(abi).or_insert(text);
+        abi
+    }
+
+    fn text(&self, abi: u64) -> String {
+        let known = self.0.lock().expect("no code panics under this lock").get(&abi).cloned();
+        known.unwrap_or_else(|| format!("a signature of stored code, with hash {abi:016x}"))
+    }
 }
 
 /// What compiled code may refer to outside of itself, while the list is written.
@@ -59,16 +77,17 @@ impl ImportList {
         let targets: Vec<u64> = function_addresses.chain(self.lib_calls.values().copied()).collect();
         let stubs = FixedStubs::new(space, architecture, &targets).map_err(crate::link::no_pages)?;
         let target = |number: usize| Target::At { address: targets[number], near: stubs.address(number) };
+        let signatures = Signatures::default();
         let mut functions = BTreeMap::new();
         for (number, (name, (signature, _))) in self.functions.into_iter().enumerate() {
-            let abi = abi(&signature);
+            let abi = signatures.remember(&signature);
             functions.insert(name, Import { signature, abi, target: target(number) });
         }
         let first = functions.len();
         let lib_calls = self.lib_calls.into_keys().enumerate().map(|(number, name)| (name, target(first + number)));
         let lib_calls = lib_calls.collect();
         let objects = self.objects.into_iter().map(|(name, address)| (name, Target::inside(address))).collect();
-        Ok(Imports { functions, objects, lib_calls, _stubs: stubs })
+        Ok(Imports { functions, objects, lib_calls, signatures, stubs: Arc::new(stubs) })
     }
 }
 
@@ -84,13 +103,30 @@ pub(crate) struct Imports {
     functions: BTreeMap<Arc<str>, Import>,
     objects: BTreeMap<Arc<str>, Target>,
     lib_calls: BTreeMap<String, Target>,
+    signatures: Signatures,
     /// Targets lie in it.
-    _stubs: FixedStubs,
+    stubs: Arc<FixedStubs>,
 }
 
 impl Imports {
     pub(crate) fn function(&self, name: &str) -> Option<&Import> {
         self.functions.get(name)
+    }
+
+    /// What code that calls the host needs as long as it may run.
+    pub(crate) fn stubs(&self) -> Arc<FixedStubs> {
+        self.stubs.clone()
+    }
+
+    /// As [`abi`]; messages can print the signature from now on.
+    pub(crate) fn abi(&self, signature: &Signature) -> u64 {
+        self.signatures.remember(signature)
+    }
+
+    /// That `function` uses a symbol with one ABI, and it has the other.
+    pub(crate) fn differs(&self, function: &Arc<str>, symbol: &str, used: u64, is: u64) -> Error {
+        let (used, is) = (self.signatures.text(used), self.signatures.text(is));
+        Error::Signature { function: function.clone(), symbol: symbol.into(), used, is }
     }
 
     pub(crate) fn object(&self, name: &str) -> Option<Target> {

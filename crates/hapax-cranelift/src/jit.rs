@@ -1,5 +1,6 @@
 //! The `Jit`: memory first, then the store, then the compiler. Knows no file format and no instruction.
 
+use crate::arenas::Arenas;
 use crate::artifact::View;
 use crate::code::{Code, CodePtr, Location};
 use crate::compile::BakedAddresses;
@@ -9,7 +10,7 @@ use crate::job::{Job, NotStored, Wanted, meta};
 use crate::link::{Batch, Linked};
 use crate::memory::{Fresh, NoPages, Room, Sections, Space};
 use crate::stats::{Counters, JitStats};
-use crate::table::{Known, Table};
+use crate::table::{Definition, Known, Purpose, Table, Ticket};
 use crate::tier::{Hints, TierPolicy, UnitUse};
 use crate::unit::{Lower, Lowers, Unit};
 use cranelift_codegen::isa::TargetIsa;
@@ -47,21 +48,13 @@ pub(crate) struct Inner {
     policy: Box<dyn TierPolicy>,
     pub(crate) hints: Option<Arc<dyn Hints>>,
     table: Mutex<Table>,
+    arenas: Mutex<Arenas>,
     enabled: AtomicBool,
 }
 
 /// Enough to share pages and the calls that seal them, few enough that what is read is still in the processor's cache when
 /// it is copied.
 const LINKED_AT_ONCE: usize = 256;
-
-/// Why a unit is compiled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// It was asked for, which is a use.
-    Request,
-    /// It may be. To count that as a use would keep everything hot for good that once was.
-    Ahead,
-}
 
 /// The artifact of a unit that was not in memory.
 struct Ready {
@@ -80,6 +73,7 @@ impl Jit {
         hints: Option<Arc<dyn Hints>>,
         table: Table,
     ) -> Jit {
+        let arenas = Mutex::new(Arenas::new(&space));
         Jit(Arc::new(Inner {
             environment,
             space,
@@ -89,12 +83,17 @@ impl Jit {
             policy,
             hints,
             table: Mutex::new(table),
+            arenas,
             enabled: AtomicBool::new(true),
         }))
     }
 
     /// The unit's code: from memory, else from the store, else compiled. If the unit's name has other code, this replaces
     /// it, and the old code is retired.
+    ///
+    /// Of requests that run at the same time with different bodies for one name, the one that began last decides what calls
+    /// lead to, whichever is done first; so does a [`remove`](Jit::remove) or [`clear`](Jit::clear) that came later. Each
+    /// request gets the code that it asked for.
     ///
     /// # Errors
     ///
@@ -109,7 +108,13 @@ impl Jit {
     /// together, and shares pages, which are made executable together; on Linux 512 KiB or more of them are huge ones, if
     /// the system gives those to who asks. One result for each unit, in their order.
     pub fn compile_batch<U: Unit>(&self, units: &[U], lower: Lower<U>) -> Vec<Result<CodePtr, Error>> {
-        self.compile_all(units, lower, Purpose::Request)
+        let purpose = Purpose::Request(self.ticket());
+        self.compile_all(units, lower, purpose)
+    }
+
+    /// What tells requests that begin now from those that began before.
+    pub(crate) fn ticket(&self) -> Ticket {
+        self.table().ticket()
     }
 
     pub(crate) fn compile_all<U: Unit>(
@@ -159,6 +164,9 @@ impl Jit {
 
     /// Retires the code of a unit; calls of it abort the process from now on, until it is compiled again. False if it
     /// had none.
+    ///
+    /// It may be compiled again with another signature. Code that calls it with the one before then goes on leading
+    /// nowhere, and [`undefined`](Jit::undefined) names it, until that code is compiled again, too.
     pub fn remove(&self, name: &str) -> bool {
         self.table().remove(name)
     }
@@ -167,9 +175,13 @@ impl Jit {
     ///
     /// # Safety
     ///
-    /// No thread is in retired code, or will return into it: each call of compiled code that began before the code was
-    /// retired has ended, unless a [`CodePtr`] keeps the code that it is in. A moment at which no thread is in any
-    /// compiled code will do, such as between two requests.
+    /// For all retired code that no [`CodePtr`] keeps:
+    ///
+    /// - No thread is in it, or will return into it: each call of compiled code that began before the code was retired has
+    ///   ended. A moment at which no thread is in any compiled code will do, such as between two requests.
+    /// - No address that it gave out is used any more: of its [data](crate::Lowering::data), which goes with it, or of
+    ///   [itself](crate::Lowering::itself). A string that a function returned a pointer to is such data. Addresses of other
+    ///   units are those of their stubs, and stay.
     #[expect(unsafe_code, reason = "declares what only its caller can know")]
     pub unsafe fn free_retired(&self) -> usize {
         // Dropped after the lock: unmapping takes a while.
@@ -177,7 +189,8 @@ impl Jit {
         retired.len()
     }
 
-    /// Units that compiled code refers to and that are not compiled. Calling one ends the process with a message.
+    /// Units that code in memory refers to and that are not compiled, or not with the signature that the code calls them
+    /// with; and removed ones, until they are freed. Such a call ends the process with a message.
     pub fn undefined(&self) -> Vec<String> {
         self.table().undefined()
     }
@@ -203,7 +216,8 @@ impl Jit {
         self.0.enabled.store(enabled, Ordering::Relaxed);
     }
 
-    /// Removes everything from the store, and retires the code of all units.
+    /// Removes everything from the store, whoever put it there, and retires the code of all units, as
+    /// [`remove`](Jit::remove) does: calls of them abort the process until they are compiled again.
     ///
     /// # Errors
     ///
@@ -242,19 +256,24 @@ impl Jit {
         let inner = &*self.0;
         let digest = |unit: &U| unit.key(inner.environment.unit_digest()).finish();
         let digests: Vec<Fingerprint> = units.iter().map(digest).collect();
+        // Before the lock is taken: what is the embedder's may panic.
+        let names: Vec<&str> = units.iter().map(Unit::name).collect();
         let known: Vec<Known> = {
             let mut table = self.table();
             table.reserve(units.len());
-            let request = |(unit, digest): (&U, _)| table.request(unit.name(), digest, purpose == Purpose::Request);
-            units.iter().zip(&digests).map(request).collect()
+            names.iter().zip(&digests).map(|(name, digest)| table.request(name, digest, purpose)).collect()
         };
         let mut wanted = Vec::with_capacity(units.len());
         for (at, (known, digest)) in known.into_iter().zip(digests).enumerate() {
-            let name = units[at].name();
+            let name = names[at];
+            if let Some(other) = known.other {
+                results[at] = Some(Ok(CodePtr::new(other, self.0.clone())));
+                continue;
+            }
             let tier = self.choose_tier(name, &digest, &known);
             match known.current {
                 Some((current, code)) if current >= tier => {
-                    if purpose == Purpose::Request {
+                    if purpose.is_request() {
                         inner.counters.memory_hit();
                         self.hint_hit(&digest);
                     }
@@ -376,7 +395,7 @@ impl Jit {
         let code = match self.link(&[ready], purpose, pages) {
             Ok(mut codes) => codes.pop(),
             // What the store gave was no artifact that fits here, whatever its checksum said.
-            Err(_) if ready.stored => {
+            Err(error) if ready.stored && error.is_of_artifact(self.0.space.bytes()) => {
                 self.0.counters.unusable();
                 let job = Job { inner: &self.0, unit, wanted: ready.wanted.clone(), lower };
                 let again = self.compile_now(job)?;
@@ -390,38 +409,32 @@ impl Jit {
     fn link(&self, ready: &[&Ready], purpose: Purpose, pages: &mut Pages) -> Result<Vec<Arc<Code>>, Error> {
         let inner = &*self.0;
         let environment = &inner.environment;
+        let imports = &environment.imports;
         let mut batch = Batch::with_capacity(ready.len());
-        let mut abis = Vec::with_capacity(ready.len());
+        let mut definitions = Vec::with_capacity(ready.len());
+        let mut refers = Vec::new();
         let mut table = self.table();
         for one in ready {
-            let name = &one.wanted.name;
+            let Wanted { name, digest, tier, .. } = &one.wanted;
             let view = View::parse(&one.bytes, environment.architecture).ok_or_else(|| Error::Unkept {
                 function: name.clone(),
                 reason: "its artifact is not of this format".to_owned(),
             })?;
-            table.check_abi(name, view.abi)?;
-            abis.push(view.abi);
-            batch.function(name.clone(), view, |symbol| table.resolve(&environment.imports, name, symbol))?;
+            table.check_abi(imports, name, view.abi)?;
+            definitions.push(Definition { name, abi: view.abi, digest: *digest, tier: *tier });
+            batch.function(name.clone(), view, |symbol| table.resolve(imports, name, symbol, &mut refers))?;
         }
         drop(table);
         if batch.is_empty() {
             return Ok(Vec::new());
         }
         let common_entry = &environment.common_entry;
-        let take = |sections| pages.take(&inner.space, sections);
+        let take = |sections| pages.take(inner, sections);
         let linked: Arc<Linked> = Arc::new(batch.link(take, common_entry)?);
-        let mut table = self.table();
-        table.add_batch(&linked);
-        let mut codes = Vec::with_capacity(ready.len());
-        for (number, (one, abi)) in ready.iter().zip(abis).enumerate() {
-            let code = Code { linked: linked.clone(), number };
-            let Wanted { name, digest, tier, .. } = &one.wanted;
-            codes.push(table.define(name, abi, *digest, *tier, code)?);
-        }
-        drop(table);
+        let codes = self.table().publish(imports, &linked, refers, definitions, purpose)?;
         for one in ready.iter().filter(|one| one.stored) {
             inner.counters.store_hit(one.bytes.meta().compile_ns);
-            if purpose == Purpose::Request {
+            if purpose.is_request() {
                 self.hint_hit(&one.wanted.digest);
             }
         }
@@ -452,8 +465,12 @@ impl Pages {
         self.chunks = self.chunks.saturating_sub(1);
     }
 
-    fn take(&mut self, space: &Arc<Space>, sections: Sections) -> Result<Fresh, NoPages> {
-        let inside = self.room.as_mut().and_then(|room| room.take(sections));
-        inside.map_or_else(|| space.take(sections), Ok)
+    fn take(&mut self, inner: &Inner, sections: Sections) -> Result<Fresh, NoPages> {
+        let in_room = self.room.as_mut().and_then(|room| room.take(sections));
+        let inside = in_room.or_else(|| {
+            let mut arenas = inner.arenas.lock().expect("no code panics under this lock");
+            arenas.take(&inner.space, sections)
+        });
+        inside.map_or_else(|| inner.space.take(sections), Ok)
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::compile::{Compiled, Request};
 use crate::error::Error;
-use crate::imports;
 use crate::jit::Inner;
 use crate::unit::{Lower, Lowering, Lowers, Unit};
 use cranelift_codegen::Context;
@@ -97,7 +96,7 @@ impl Inner {
             Err(source) => Error::Lower { function: name.clone(), source: source.into() },
         })?;
         let (symbols, data) = lowering.collected();
-        let abi = imports::abi(&context.func.signature);
+        let abi = self.environment.imports.abi(&context.func.signature);
         let environment = &self.environment;
         let request = Request { environment, tier, name, abi, data, symbols: &symbols, baked: self.baked };
         request.compile(&mut context, &mut ControlPlane::default(), |name| {

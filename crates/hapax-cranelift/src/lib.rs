@@ -60,11 +60,18 @@
 //! The README has the list of what belongs in a key, with the mistakes that other caches made; DESIGN.md in the repository
 //! has the reasons.
 
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+compile_error!(
+    "hapax-cranelift loads code on x86-64 and aarch64 Linux, and its store is for Linux; use cranelift-jit elsewhere, which \
+     keeps nothing: depend on this crate under `[target.'cfg(target_os = \"linux\")'.dependencies]`"
+);
+
 /// The README's program compiles and runs.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod arenas;
 mod artifact;
 mod background;
 mod baked;

@@ -284,8 +284,8 @@ impl Layout {
         for object in &batch.objects {
             let part = if object.view.writable { &mut sections.writable } else { &mut sections.read_only };
             // An empty object has an address of its own, too.
-            let range = append(part, 1 << object.view.align_log2, object.view.size.max(1))?;
-            objects.push(ObjectPlace { writable: object.view.writable, range });
+            let start = append(part, 1 << object.view.align_log2, object.view.size.max(1))?.start;
+            objects.push(ObjectPlace { writable: object.view.writable, range: start..start + object.view.size });
         }
         let wanting = batch.all_relocations().map(|(number, relocations)| {
             let mut symbols: Vec<u16> = relocations.iter().filter(|r| r.kind.wants_slot()).map(|r| r.symbol).collect();

@@ -9,6 +9,7 @@
 #![expect(unsafe_code, reason = "maps pages and changes what may be done with them")]
 
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use smallvec::{SmallVec, smallvec};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -73,7 +74,16 @@ impl Space {
         let run = Run { space: self.clone(), offset: self.take_run(bytes, 1)?, bytes };
         run.open()?;
         run.populate();
-        Ok(Fresh { run, sections, starts })
+        Ok(Fresh(Pages::together(run, sections, starts)))
+    }
+
+    /// Room of that length in small pages.
+    pub(crate) fn chunk(self: &Arc<Self>, bytes: usize) -> Option<Room> {
+        let bytes = bytes.checked_next_multiple_of(self.page)?;
+        let run = Run { space: self.clone(), offset: self.take_run(bytes, 1).ok()?, bytes };
+        run.open().ok()?;
+        run.populate();
+        Some(Room(run))
     }
 
     /// Room for runs that are about to be taken, together about so long: in huge pages, if they are worth one and the
@@ -87,6 +97,11 @@ impl Space {
         run.open().ok()?;
         run.populate_huge(bytes.checked_next_multiple_of(self.page)?);
         Some(Room(run))
+    }
+
+    /// Bytes that were reserved.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Reserved and not taken.
@@ -141,6 +156,10 @@ impl Drop for Space {
 }
 
 impl Sections {
+    fn lengths(&self) -> [usize; 3] {
+        [self.text, self.read_only, self.writable]
+    }
+
     /// Where the three parts begin, and the bytes of all; `None` if that overflows.
     fn layout(&self, page: usize) -> Option<([usize; 3], usize)> {
         let text = self.text.checked_next_multiple_of(page)?;
@@ -234,85 +253,126 @@ impl Room {
     /// As [`Space::take`]; `None` if there is not enough left.
     pub(crate) fn take(&mut self, sections: Sections) -> Option<Fresh> {
         let (starts, bytes) = sections.layout(self.0.space.page)?;
+        Some(Fresh(Pages::together(self.carve(bytes)?, sections, starts)))
+    }
+
+    /// Each part from a room of its own, where it lies beside others that will be protected as it is.
+    pub(crate) fn take_apart(space: &Arc<Space>, rooms: &mut [Option<Room>; 3], sections: Sections) -> Option<Fresh> {
+        let mut runs: SmallVec<[Run; 3]> = SmallVec::new();
+        for (room, length) in rooms.iter_mut().zip(sections.lengths()) {
+            runs.push(match length {
+                0 => Run { space: space.clone(), offset: 0, bytes: 0 },
+                _ => room.as_mut()?.carve(length.checked_next_multiple_of(space.page)?)?,
+            });
+        }
+        let starts = std::array::from_fn(|part| runs[part].offset);
+        Some(Fresh(Pages { runs, sections, starts }))
+    }
+
+    /// Bytes that are left.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.bytes
+    }
+
+    /// Whole pages from its beginning; `None` if there are not enough left.
+    fn carve(&mut self, bytes: usize) -> Option<Run> {
         let left = self.0.bytes.checked_sub(bytes)?;
         let run = Run { space: self.0.space.clone(), offset: self.0.offset, bytes };
         (self.0.offset, self.0.bytes) = (self.0.offset + bytes, left);
-        Some(Fresh { run, sections, starts })
+        Some(run)
+    }
+}
+
+/// The pages of three parts, in one run or in a run for each.
+struct Pages {
+    runs: SmallVec<[Run; 3]>,
+    sections: Sections,
+    /// Of the parts, in the space.
+    starts: [usize; 3],
+}
+
+impl Pages {
+    /// One after the other in one run, by where they start in it.
+    fn together(run: Run, sections: Sections, starts: [usize; 3]) -> Pages {
+        let starts = starts.map(|start| run.offset + start);
+        Pages { runs: smallvec![run], sections, starts }
+    }
+
+    /// The first byte of a part.
+    fn start(&self, part: usize) -> NonNull<u8> {
+        // SAFETY: All starts lie inside the space's mapping, or at its end if the part is empty.
+        unsafe { self.runs[0].space.base.add(self.starts[part]) }
+    }
+
+    fn protect(&self, part: usize, flags: MprotectFlags) -> Result<(), NoPages> {
+        let run = if self.runs.len() == 1 { &self.runs[0] } else { &self.runs[part] };
+        let start = self.starts[part] - run.offset;
+        run.protect(start..start + self.sections.lengths()[part].next_multiple_of(run.space.page), flags)
     }
 }
 
 /// Pages that can be written, and not executed.
-pub(crate) struct Fresh {
-    run: Run,
-    sections: Sections,
-    starts: [usize; 3],
-}
+pub(crate) struct Fresh(Pages);
 
 impl Fresh {
     /// Where the executable, the read-only and the writable part will be.
     pub(crate) fn addresses(&self) -> [u64; 3] {
-        self.starts.map(|start| (self.run.base().as_ptr().addr() + start) as u64)
+        [0, 1, 2].map(|part| self.0.start(part).as_ptr().addr() as u64)
     }
 
     /// The bytes of the three parts, as long as was asked for.
     pub(crate) fn parts_mut(&mut self) -> [&mut [u8]; 3] {
-        if self.run.bytes == 0 {
-            return [&mut [], &mut [], &mut []];
-        }
-        let base = self.run.base().as_ptr();
-        // SAFETY: The run's pages were made readable and writable by `take` and are zeroed; the run belongs to `self`
-        // alone, which is borrowed as long as the slice lives.
-        let all = unsafe { slice::from_raw_parts_mut(base, self.run.bytes) };
-        let (text, rest) = all.split_at_mut(self.starts[1]);
-        let (read_only, writable) = rest.split_at_mut(self.starts[2] - self.starts[1]);
-        let Sections { text: t, read_only: r, writable: w } = self.sections;
-        [&mut text[..t], &mut read_only[..r], &mut writable[..w]]
+        let lengths = self.0.sections.lengths();
+        [0, 1, 2].map(|part| {
+            if lengths[part] == 0 {
+                return &mut [][..];
+            }
+            // SAFETY: The part lies in pages that are readable, writable and zeroed, of a run that belongs to `self`
+            // alone, which is borrowed as long as the slice lives; the parts do not overlap.
+            unsafe { slice::from_raw_parts_mut(self.0.start(part).as_ptr(), lengths[part]) }
+        })
     }
 
     /// Ends writing: the first part becomes executable, the second read-only. Instruction caches are told.
     pub(crate) fn seal(self) -> Result<Sealed, NoPages> {
-        let Fresh { run, sections, starts } = self;
-        run.protect(starts[1]..starts[2], MprotectFlags::READ)?;
-        run.protect(starts[0]..starts[1], MprotectFlags::READ | MprotectFlags::EXEC)?;
-        flush_instruction_cache(run.base(), starts[1]);
-        Ok(Sealed { run, sections, starts })
+        let pages = self.0;
+        pages.protect(1, MprotectFlags::READ)?;
+        pages.protect(0, MprotectFlags::READ | MprotectFlags::EXEC)?;
+        flush_instruction_cache(pages.start(0), pages.sections.text);
+        Ok(Sealed(pages))
     }
 }
 
 /// Pages whose code may run. To drop it unmaps them: whoever does vouches that nothing runs there, nor will.
-pub(crate) struct Sealed {
-    run: Run,
-    sections: Sections,
-    starts: [usize; 3],
-}
+pub(crate) struct Sealed(Pages);
 
 impl Sealed {
     /// The addresses of the executable, the read-only and the writable part.
     pub(crate) fn ranges(&self) -> [Range<u64>; 3] {
-        let lengths = [self.sections.text, self.sections.read_only, self.sections.writable];
-        let base = self.run.base().as_ptr().addr();
-        std::array::from_fn(|part| {
-            let start = (base + self.starts[part]) as u64;
+        let lengths = self.0.sections.lengths();
+        [0, 1, 2].map(|part| {
+            let start = self.0.start(part).as_ptr().addr() as u64;
             start..start + lengths[part] as u64
         })
     }
 
     /// All pages, which is more than the sections.
     pub(crate) fn page_bytes(&self) -> u64 {
-        self.run.bytes as u64
+        self.0.runs.iter().map(|run| run.bytes as u64).sum()
     }
 
-    /// A pointer into the run, for others to call or to read.
+    /// A pointer into the pages, for others to call or to read.
     pub(crate) fn pointer(&self, address: u64) -> *const u8 {
-        let offset = (address as usize).wrapping_sub(self.run.base().as_ptr().addr());
-        assert!(offset <= self.run.bytes);
-        self.run.base().as_ptr().wrapping_add(offset)
+        let base = self.0.runs[0].space.base.as_ptr();
+        let offset = (address as usize).wrapping_sub(base.addr());
+        assert!(self.0.runs.iter().any(|run| (run.offset..=run.offset + run.bytes).contains(&offset)));
+        base.wrapping_add(offset)
     }
 
     /// Writes an aligned word of the writable part. Code that loads it sees the old value or the new one.
     pub(crate) fn store_word(&self, offset: usize, value: u64) {
-        assert!(offset.is_multiple_of(8) && offset.checked_add(8).is_some_and(|end| end <= self.sections.writable));
-        let word = self.run.base().as_ptr().wrapping_add(self.starts[2] + offset).cast::<u64>();
+        assert!(offset.is_multiple_of(8) && offset.checked_add(8).is_some_and(|end| end <= self.0.sections.writable));
+        let word = self.0.start(2).as_ptr().wrapping_add(offset).cast::<u64>();
         // SAFETY: The word is aligned, since pages are and the offset is; it lies in pages that stay readable and
         // writable as long as `self` lives; Rust code accesses them here only, compiled code with single loads.
         let word = unsafe { AtomicU64::from_ptr(word) };

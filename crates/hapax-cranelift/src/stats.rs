@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct JitStats {
     /// Requests whose code was in memory.
     pub memory_hits: u64,
-    /// Requests whose code came from the store.
+    /// Functions whose code came from the store instead of from the compiler, whether they were asked for or compiled ahead; or
+    /// from another thread that had just compiled them.
     pub store_hits: u64,
     /// Functions compiled.
     pub compiles: u64,

@@ -10,7 +10,8 @@ use crate::stubs::Stubs;
 use hapax::Fingerprint;
 use hashbrown::HashMap;
 use hashbrown::hash_map::EntryRef;
-use std::collections::BTreeMap;
+use smallvec::{SmallVec, smallvec};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Weak};
 
 pub(crate) struct Table {
@@ -19,18 +20,58 @@ pub(crate) struct Table {
     /// Replaced or removed; code that began in them may still run.
     retired: Vec<Arc<Code>>,
     /// By the first address of their code.
-    batches: BTreeMap<u64, Weak<Linked>>,
+    batches: BTreeMap<u64, Loaded>,
+    /// The last one that was given out.
+    ticket: Ticket,
+    /// No older ticket defines anything any more.
+    cleared: Ticket,
+}
+
+/// When something was asked for: the younger of two requests for a unit decides what it is, whichever is done first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Ticket(u64);
+
+/// Why a unit is compiled, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It was asked for, which is a use.
+    Request(Ticket),
+    /// It may be. To count that as a use would keep everything hot for good that once was.
+    Ahead(Ticket),
+}
+
+impl Purpose {
+    pub(crate) fn is_request(self) -> bool {
+        matches!(self, Purpose::Request(_))
+    }
+
+    fn ticket(self) -> Ticket {
+        let (Purpose::Request(ticket) | Purpose::Ahead(ticket)) = self;
+        ticket
+    }
+}
+
+/// A batch that may have been freed since.
+struct Loaded {
+    linked: Weak<Linked>,
+    /// Stubs that its code refers to.
+    refers: Box<[usize]>,
 }
 
 struct Entry {
-    stub: usize,
-    abi: u64,
+    /// One stub for each ABI that the name was used with: code that calls it with another one than its definition has
+    /// leads nowhere, instead of into it.
+    stubs: SmallVec<[(u64, usize); 1]>,
     requests: u64,
+    /// Of the youngest request that has decided what `current` is.
+    decided: Ticket,
     current: Option<Current>,
 }
 
 /// The definition that calls lead to.
 struct Current {
+    abi: u64,
+    stub: usize,
     digest: Fingerprint,
     tier: usize,
     code: Arc<Code>,
@@ -41,11 +82,28 @@ pub(crate) struct Known {
     pub(crate) requests: u64,
     /// Its tier and its code.
     pub(crate) current: Option<(usize, Arc<Code>)>,
+    /// What the name has instead, if that is not to be replaced.
+    pub(crate) other: Option<Arc<Code>>,
+}
+
+/// What becomes the definition of a unit.
+pub(crate) struct Definition<'a> {
+    pub(crate) name: &'a Arc<str>,
+    pub(crate) abi: u64,
+    pub(crate) digest: Fingerprint,
+    pub(crate) tier: usize,
 }
 
 impl Table {
     pub(crate) fn new(stubs: Stubs) -> Table {
-        Table { stubs, units: HashMap::new(), retired: Vec::new(), batches: BTreeMap::new() }
+        let (ticket, cleared) = (Ticket::default(), Ticket::default());
+        Table { stubs, units: HashMap::new(), retired: Vec::new(), batches: BTreeMap::new(), ticket, cleared }
+    }
+
+    /// One that is younger than all before.
+    pub(crate) fn ticket(&mut self) -> Ticket {
+        self.ticket.0 += 1;
+        self.ticket
     }
 
     /// Room for so many more units.
@@ -54,13 +112,25 @@ impl Table {
     }
 
     /// Counts a request for the unit, if it is one, and says what there is of exactly this digest.
-    pub(crate) fn request(&mut self, name: &str, digest: &Fingerprint, is_request: bool) -> Known {
-        let counted = u64::from(is_request);
-        let Some(entry) = self.units.get_mut(name) else { return Known { requests: counted, current: None } };
+    pub(crate) fn request(&mut self, name: &str, digest: &Fingerprint, purpose: Purpose) -> Known {
+        let counted = u64::from(purpose.is_request());
+        let Some(entry) = self.units.get_mut(name) else {
+            return Known { requests: counted, current: None, other: None };
+        };
         entry.requests += counted;
-        let current = entry.current.as_ref().filter(|current| current.digest == *digest);
-        let current = current.map(|current| (current.tier, current.code.clone()));
-        Known { requests: entry.requests, current }
+        let requests = entry.requests;
+        match &entry.current {
+            Some(current) if current.digest == *digest => {
+                if purpose.is_request() {
+                    entry.decided = entry.decided.max(purpose.ticket());
+                }
+                Known { requests, current: Some((current.tier, current.code.clone())), other: None }
+            }
+            Some(current) if !purpose.is_request() => {
+                Known { requests, current: None, other: Some(current.code.clone()) }
+            }
+            _ => Known { requests, current: None, other: None },
+        }
     }
 
     /// The current code of the unit.
@@ -68,89 +138,133 @@ impl Table {
         Some(self.units.get(name)?.current.as_ref()?.code.clone())
     }
 
-    /// Where a symbol leads that `function` refers to.
+    /// Where a symbol leads that `function` refers to. If it is a unit, its stub is added to `refers`.
     pub(crate) fn resolve(
         &mut self,
         imports: &Imports,
         function: &Arc<str>,
         symbol: &Symbol<'_>,
+        refers: &mut Vec<usize>,
     ) -> Result<Target, Error> {
         let not_listed = |name: &str| Error::NotListed { function: function.clone(), symbol: name.into() };
         match symbol.named {
             Named::Import(name) => {
                 let import = imports.function(name).ok_or_else(|| not_listed(name))?;
                 if import.abi != symbol.abi {
-                    return Err(differs(function, name, symbol.abi, import.abi, Some(import.signature.to_string())));
+                    return Err(imports.differs(function, name, symbol.abi, import.abi));
                 }
                 Ok(import.target)
             }
             Named::Function(name) => {
-                let entry = self.entry(name, symbol.abi)?;
-                let (stub, abi) = (entry.stub, entry.abi);
-                if abi != symbol.abi {
-                    return Err(differs(function, name, symbol.abi, abi, None));
+                let (entry, stub) = self.entry(name, symbol.abi)?;
+                if let Some(abi) = entry.other_abi(symbol.abi) {
+                    return Err(imports.differs(function, name, symbol.abi, abi));
                 }
+                refers.push(stub);
                 Ok(Target::inside(self.stubs.address(stub)))
             }
             Named::Object(name) => imports.object(name).ok_or_else(|| not_listed(name)),
-            Named::LibCall(name) => imports.lib_call(name).ok_or_else(|| not_listed(name)),
+            Named::LibCall(name) => imports.lib_call(name).ok_or_else(|| Error::no_lib_call(function, name)),
             // The linker resolves them by itself.
             Named::Itself | Named::Own(_) => Err(not_listed("itself")),
         }
     }
 
-    /// Refuses a definition whose signature is not the one that others call the unit with.
-    pub(crate) fn check_abi(&self, name: &Arc<str>, abi: u64) -> Result<(), Error> {
-        match self.units.get(name) {
-            Some(entry) if entry.abi != abi => Err(differs(name, name, abi, entry.abi, None)),
-            _ => Ok(()),
-        }
+    /// Refuses a definition whose signature is not that of the current one, which others call.
+    pub(crate) fn check_abi(&self, imports: &Imports, name: &Arc<str>, abi: u64) -> Result<(), Error> {
+        let other = self.units.get(name).and_then(|entry| entry.other_abi(abi));
+        other.map_or(Ok(()), |other| Err(imports.differs(name, name, abi, other)))
     }
 
-    /// Makes the code the definition that calls of the unit lead to, and retires the one before. If another thread has
-    /// defined the same meanwhile, that stays and is returned.
-    pub(crate) fn define(
+    /// Makes the functions of a batch the definitions of their units, which are given in the batch's order.
+    pub(crate) fn publish(
         &mut self,
-        name: &Arc<str>,
-        abi: u64,
-        digest: Fingerprint,
-        tier: usize,
+        imports: &Imports,
+        linked: &Arc<Linked>,
+        refers: Vec<usize>,
+        definitions: Vec<Definition<'_>>,
+        purpose: Purpose,
+    ) -> Result<Vec<Arc<Code>>, Error> {
+        for Definition { name, abi, .. } in &definitions {
+            let (entry, _) = self.entry(name, *abi)?;
+            // What refers to a unit of its batch with another ABI is refused as if it came after it.
+            let wrong = entry.stubs.iter().find(|(other, stub)| other != abi && refers.contains(stub));
+            if let Some((other, _)) = wrong {
+                return Err(imports.differs(name, name, *other, *abi));
+            }
+        }
+        self.add_batch(linked, refers);
+        let define = |(number, definition)| {
+            let code = Code { linked: linked.clone(), number };
+            self.define(imports, definition, code, purpose)
+        };
+        definitions.into_iter().enumerate().map(define).collect()
+    }
+
+    /// Makes the code the definition that calls of the unit lead to, and retires the one before. What was decided by a
+    /// younger request stays, and so does, beside what is compiled ahead, whatever was asked for; then the code is its
+    /// requester's alone. If another thread has defined the same meanwhile, that stays and is returned.
+    fn define(
+        &mut self,
+        imports: &Imports,
+        definition: Definition<'_>,
         code: Code,
+        purpose: Purpose,
     ) -> Result<Arc<Code>, Error> {
-        let entry = self.entry(name, abi)?;
-        if entry.abi != abi {
-            return Err(differs(name, name, abi, entry.abi, None));
+        let Definition { name, abi, digest, tier } = definition;
+        let (ticket, cleared) = (purpose.ticket(), self.cleared);
+        let (entry, stub) = self.entry(name, abi)?;
+        entry.requests = entry.requests.max(u64::from(purpose.is_request()));
+        if let Some(same) = entry.current.as_ref().filter(|same| same.digest == digest) {
+            if purpose.is_request() {
+                entry.decided = entry.decided.max(ticket);
+            }
+            if same.tier >= tier {
+                return Ok(same.code.clone());
+            }
+        } else if ticket < entry.decided.max(cleared) || !purpose.is_request() && entry.current.is_some() {
+            return Ok(Arc::new(code));
         }
-        if let Some(same) = entry.current.as_ref().filter(|same| same.digest == digest && same.tier >= tier) {
-            return Ok(same.code.clone());
+        if let Some(other) = entry.other_abi(abi) {
+            return Err(imports.differs(name, name, abi, other));
         }
-        let stub = entry.stub;
+        entry.decided = entry.decided.max(ticket);
         let code = Arc::new(code);
-        let before = entry.current.replace(Current { digest, tier, code: code.clone() });
+        let before = entry.current.replace(Current { abi, stub, digest, tier, code: code.clone() });
         self.retired.extend(before.map(|before| before.code));
         self.stubs.lead(stub, code.placed().code.start);
         Ok(code)
     }
 
-    /// Remembers a batch, so that its addresses can be looked up.
-    pub(crate) fn add_batch(&mut self, linked: &Arc<Linked>) {
-        self.batches.insert(linked.text().start, Arc::downgrade(linked));
+    /// Remembers a batch, so that its addresses can be looked up, and the stubs that it refers to.
+    pub(crate) fn add_batch(&mut self, linked: &Arc<Linked>, refers: Vec<usize>) {
+        let text = linked.text();
+        // What was freed where the batch lies now would be found instead of it.
+        let freed: Vec<u64> = self.batches.range(text.clone()).map(|(start, _)| *start).collect();
+        for start in freed {
+            self.batches.remove(&start);
+        }
+        let loaded = Loaded { linked: Arc::downgrade(linked), refers: refers.into_boxed_slice() };
+        self.batches.insert(text.start, loaded);
     }
 
-    /// Retires the unit's code. Calls of it lead nowhere from now on.
+    /// Retires the unit's code. Calls of it lead nowhere from now on, and requests that are under way do not bring it back.
     pub(crate) fn remove(&mut self, name: &str) -> bool {
+        let ticket = self.ticket();
         let Some(entry) = self.units.get_mut(name) else { return false };
+        entry.decided = ticket;
         let Some(before) = entry.current.take() else { return false };
-        self.stubs.lead_nowhere(entry.stub);
+        self.stubs.lead_nowhere(before.stub);
         self.retired.push(before.code);
         true
     }
 
-    /// Retires the code of all units.
+    /// Retires the code of all units, as `remove` does.
     pub(crate) fn remove_all(&mut self) {
+        self.cleared = self.ticket();
         for entry in self.units.values_mut() {
             if let Some(before) = entry.current.take() {
-                self.stubs.lead_nowhere(entry.stub);
+                self.stubs.lead_nowhere(before.stub);
                 self.retired.push(before.code);
             }
         }
@@ -161,23 +275,31 @@ impl Table {
         std::mem::take(&mut self.retired)
     }
 
-    /// Units that others refer to and that have no code, by name.
+    /// Units that code in memory refers to and that have no code of that ABI, and what was removed and may still run; by name.
     pub(crate) fn undefined(&self) -> Vec<String> {
-        let without = self.units.iter().filter(|(_, entry)| entry.current.is_none());
-        let mut names: Vec<String> = without.map(|(name, _)| name.to_string()).collect();
+        let alive = self.batches.values().filter(|batch| batch.linked.strong_count() > 0);
+        let referred: HashSet<usize> = alive.flat_map(|batch| batch.refers.iter().copied()).collect();
+        let retired: HashSet<&str> = self.retired.iter().map(|code| &*code.placed().name).collect();
+        let leads_nowhere = |(name, entry): &(&Arc<str>, &Entry)| {
+            let current = entry.current.as_ref().map(|current| current.stub);
+            current.is_none() && retired.contains(&***name)
+                || entry.stubs.iter().any(|(_, stub)| Some(*stub) != current && referred.contains(stub))
+        };
+        let mut names: Vec<String> =
+            self.units.iter().filter(leads_nowhere).map(|(name, _)| name.to_string()).collect();
         names.sort_unstable();
         names
     }
 
     pub(crate) fn locate(&self, address: u64) -> Option<Location> {
         let (_, batch) = self.batches.range(..=address).next_back()?;
-        locate(&*batch.upgrade()?, address)
+        locate(&*batch.linked.upgrade()?, address)
     }
 
     /// Bytes of code, and of the memory that it and its data take, retired ones included.
     pub(crate) fn bytes(&mut self) -> (u64, u64) {
-        self.batches.retain(|_, batch| batch.strong_count() > 0);
-        let live = self.batches.values().filter_map(Weak::upgrade);
+        self.batches.retain(|_, batch| batch.linked.strong_count() > 0);
+        let live = self.batches.values().filter_map(|batch| batch.linked.upgrade());
         live.fold((0, 0), |(code, pages), batch| {
             let own: u64 = batch.functions().iter().map(|function| function.code.end - function.code.start).sum();
             (code + own, pages + batch.page_bytes())
@@ -188,22 +310,30 @@ impl Table {
         self.retired.len()
     }
 
-    fn entry(&mut self, name: &str, abi: u64) -> Result<&mut Entry, Error> {
-        match self.units.entry_ref(name) {
-            EntryRef::Occupied(entry) => Ok(entry.into_mut()),
+    /// The unit, and the stub through which code calls it with that ABI.
+    fn entry(&mut self, name: &str, abi: u64) -> Result<(&mut Entry, usize), Error> {
+        let Table { stubs, units, .. } = self;
+        let mut add = || stubs.add().map_err(no_pages);
+        let entry = match units.entry_ref(name) {
+            EntryRef::Occupied(entry) => entry.into_mut(),
             EntryRef::Vacant(entry) => {
-                let stub = self.stubs.add().map_err(no_pages)?;
-                Ok(entry.insert(Entry { stub, abi, requests: 1, current: None }))
+                let stubs = smallvec![(abi, add()?)];
+                entry.insert(Entry { stubs, requests: 0, decided: Ticket::default(), current: None })
             }
+        };
+        if let Some((_, stub)) = entry.stubs.iter().find(|(known, _)| *known == abi) {
+            let stub = *stub;
+            return Ok((entry, stub));
         }
+        let stub = add()?;
+        entry.stubs.push((abi, stub));
+        Ok((entry, stub))
     }
 }
 
-fn differs(function: &Arc<str>, symbol: &str, used: u64, is: u64, is_text: Option<String>) -> Error {
-    Error::Signature {
-        function: function.clone(),
-        symbol: symbol.into(),
-        used: format!("a signature with hash {used:016x}"),
-        is: is_text.unwrap_or_else(|| format!("one with hash {is:016x}")),
+impl Entry {
+    /// The ABI of the definition, if that is another one.
+    fn other_abi(&self, abi: u64) -> Option<u64> {
+        self.current.as_ref().map(|current| current.abi).filter(|current| *current != abi)
     }
 }

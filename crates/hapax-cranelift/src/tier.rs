@@ -11,7 +11,7 @@ pub struct UnitUse<'a> {
     pub name: &'a str,
     /// The digest of its key; the same in every process and for every tier.
     pub digest: Fingerprint,
-    /// How often it was asked for in this process, this time included.
+    /// How often it was asked for in this process, this time included; 0 for what is compiled ahead and was not asked for.
     pub requests: u64,
     /// How often earlier processes used it, as far as [`Hints`] knows.
     pub earlier_uses: u64,

@@ -3,7 +3,6 @@
 use crate::artifact::{DataObject, Named, Relocation, Symbol};
 use crate::environment::Environment;
 use crate::error::Error;
-use crate::imports;
 use crate::reloc::Kind;
 use cranelift_codegen::ir::immediates::Imm64;
 use cranelift_codegen::ir::{
@@ -200,7 +199,8 @@ impl<'a> Lowering<'a> {
         Ok(declare_data(function, symbol, false))
     }
 
-    /// Gives the function data of its own.
+    /// Gives the function data of its own, which lives as long as this definition of the unit does. What keeps its address
+    /// longer, such as a string in a heap, has to copy it, or to keep the [`CodePtr`](crate::CodePtr).
     ///
     /// # Errors
     ///
@@ -236,7 +236,7 @@ impl<'a> Lowering<'a> {
         let symbols = self.symbols.iter().map(|symbol| match symbol {
             OwnedSymbol::Import { name, abi } => Symbol { named: Named::Import(name), abi: *abi },
             OwnedSymbol::Function { name, signature } => {
-                Symbol { named: Named::Function(name), abi: imports::abi(signature) }
+                Symbol { named: Named::Function(name), abi: self.environment.imports.abi(signature) }
             }
             OwnedSymbol::Object { name } => Symbol { named: Named::Object(name), abi: 0 },
             OwnedSymbol::Itself => Symbol { named: Named::Itself, abi: 0 },

@@ -1,10 +1,9 @@
 //! Whole modules, on a store. The one place where stored bytes become a module, and so the one with unsafe code.
 #![expect(unsafe_code, reason = "Module::deserialize believes its caller about where the bytes come from")]
 
-use hapax::{CodeError, CodeStore, Fingerprint, FingerprintBuilder, Key, Kind, Meta, Refusal, Source, Unit};
+use hapax::{CodeError, CodeStore, Fingerprint, FingerprintBuilder, Kind, Refusal, Source, Unit};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::time::Instant;
 use wasmtime::{Engine, Module};
 
 /// The kind of its entries: modules as Wasmtime serializes them.
@@ -82,14 +81,10 @@ impl ModuleCache {
 
     /// The entry is intact and of no use.
     fn replace(&self, unit: &WasmModule<'_>) -> Result<LoadedModule, CodeError<wasmtime::Error>> {
-        let begun = Instant::now();
-        let artifact = unit.precompile().map_err(CodeError::Compile)?;
-        let compile_ns = begun.elapsed().as_nanos() as u64;
+        let compiled = self.store.recompile(unit, WasmModule::precompile)?;
         // SAFETY: `precompile_module` gave these bytes just now.
-        let module = unsafe { Module::deserialize(unit.engine, &artifact) }.map_err(CodeError::Compile)?;
-        let meta = Meta { label: unit.label(), compile_ns, ..Meta::default() };
-        let refusal = self.store.put(&Key::new(KIND, unit.fingerprint), &meta, &artifact).err();
-        Ok(LoadedModule { module, source: Source::Compiled, refusal })
+        let module = unsafe { Module::deserialize(unit.engine, &compiled[..]) }.map_err(CodeError::Compile)?;
+        Ok(LoadedModule { module, source: compiled.source, refusal: compiled.refusal })
     }
 
     fn fingerprint(&self, engine: &Engine, wasm: &[u8]) -> Fingerprint {

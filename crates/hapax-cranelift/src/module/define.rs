@@ -21,8 +21,26 @@ use std::time::Instant;
 struct Job<'a> {
     module: &'a JitModule,
     name: &'a Arc<str>,
-    fingerprint: Fingerprint,
+    key: StoredAs,
+    abi: u64,
     work: RefCell<(&'a mut Context, &'a mut ControlPlane)>,
+}
+
+/// What an artifact is stored under.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum StoredAs {
+    /// A hash of the IR, with the names that it refers to.
+    Clif(Fingerprint),
+    /// The key of the front end's unit. It does not say which names the IR refers to, so those must mean the same in
+    /// another process.
+    Unit(Fingerprint),
+}
+
+impl StoredAs {
+    fn fingerprint(self) -> Fingerprint {
+        let (StoredAs::Clif(fingerprint) | StoredAs::Unit(fingerprint)) = self;
+        fingerprint
+    }
 }
 
 /// The name of something, by itself.
@@ -52,7 +70,7 @@ impl OwnedName {
 
 impl hapax::Unit for Job<'_> {
     fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
+        self.key.fingerprint()
     }
 
     fn label(&self) -> String {
@@ -70,7 +88,7 @@ impl Job<'_> {
                     inner.counters.put(found.refusal.is_none());
                     return Ok(found.record);
                 }
-                Ok(found) if self.module.fits(&found.record) => {
+                Ok(found) if self.module.fits(&found.record, self.abi, self.key) => {
                     inner.counters.store_hit(found.record.meta().compile_ns);
                     return Ok(found.record);
                 }
@@ -84,7 +102,7 @@ impl Job<'_> {
         let (compiled, compile_ns) = self.run()?;
         let meta = meta(self.name, compile_ns);
         if enabled && compiled.keep {
-            inner.put(self.fingerprint, &meta, &compiled.bytes);
+            inner.put(self.key.fingerprint(), &meta, &compiled.bytes);
         }
         Ok(Record::from_vec(compiled.bytes, meta))
     }
@@ -113,12 +131,16 @@ impl Job<'_> {
             environment: &inner.environment,
             tier: 0,
             name: self.name,
-            abi: imports::abi(&context.func.signature),
+            abi: self.abi,
             data: &[],
             symbols: &[],
             baked: inner.baked,
         };
-        let compiled = request.compile(context, control, |name| Some(names.get(name)?.as_symbol()))?;
+        let mut compiled = request.compile(context, control, |name| Some(names.get(name)?.as_symbol()))?;
+        // As good as any other here. In the next process its anonymous data may be another function's.
+        compiled.keep = compiled.keep
+            && View::parse(&compiled.bytes, inner.environment.architecture)
+                .is_some_and(|view| self.module.names_last(&view, self.key));
         let compile_ns = begun.elapsed().as_nanos() as u64;
         inner.counters.compiled(compile_ns, compiled.keep);
         Ok((compiled, compile_ns))
@@ -146,22 +168,23 @@ impl JitModule {
     pub(super) fn define(
         &mut self,
         id: FuncId,
-        fingerprint: Fingerprint,
+        key: StoredAs,
         context: &mut Context,
         control: &mut ControlPlane,
     ) -> ModuleResult<()> {
         self.check_definable(id)?;
         let name: Arc<str> = self.declarations.get_function_decl(id).linkage_name(id).into();
-        let job = Job { module: self, name: &name, fingerprint, work: RefCell::new((context, control)) };
+        let abi = imports::abi(&context.func.signature);
+        let job = Job { module: self, name: &name, key, abi, work: RefCell::new((context, control)) };
         let record = job.get_or_compile().map_err(backend)?;
         self.add(id, record);
         Ok(())
     }
 
-    /// Whether an artifact refers to nothing but what is declared, and with the declared ABIs.
-    pub(super) fn fits(&self, record: &Record) -> bool {
+    /// Whether an artifact is of that ABI, and refers to nothing but what is declared, with the declared ABIs.
+    pub(super) fn fits(&self, record: &Record, abi: u64, key: StoredAs) -> bool {
         let Some(view) = View::parse(record, self.environment().architecture) else { return false };
-        view.symbols.iter().all(|symbol| match symbol.named {
+        let known = view.symbols.iter().all(|symbol| match symbol.named {
             Named::Function(name) => self.function_named(name).is_some_and(|id| {
                 self.known_function(id).is_some_and(|declared| imports::abi(&declared.signature) == symbol.abi)
             }),
@@ -169,7 +192,18 @@ impl JitModule {
             Named::LibCall(name) => self.environment().imports.lib_call(name).is_some(),
             Named::Itself | Named::Own(_) => true,
             Named::Import(_) => false,
-        })
+        });
+        known && view.abi == abi && self.names_last(&view, key)
+    }
+
+    /// Whether the names that an artifact refers to mean the same in the next process, as far as its key says. Those of what
+    /// is anonymous are made of the number that it has in this module.
+    fn names_last(&self, view: &View<'_>, key: StoredAs) -> bool {
+        let last = |symbol: &Symbol<'_>| match symbol.named {
+            Named::Function(name) | Named::Object(name) => self.declarations.get_name(name).is_some(),
+            _ => true,
+        };
+        matches!(key, StoredAs::Clif(_)) || view.symbols.iter().all(last)
     }
 
     /// What Cranelift knows by a number: its name, and how it counts for an artifact.

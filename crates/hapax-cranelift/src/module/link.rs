@@ -44,7 +44,10 @@ impl JitModule {
                 let id = self.object_named(name).ok_or_else(|| undeclared(name))?;
                 self.object_target(id, function)
             }
-            Named::LibCall(name) => self.environment().imports.lib_call(name).ok_or_else(|| undeclared(name)),
+            Named::LibCall(name) => {
+                let listed = self.environment().imports.lib_call(name);
+                listed.ok_or_else(|| Error::no_lib_call(function, name))
+            }
             Named::Itself | Named::Own(_) => Err(undeclared("itself")),
         }
     }

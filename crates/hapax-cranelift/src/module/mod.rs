@@ -3,6 +3,7 @@
 mod define;
 mod link;
 
+use self::define::StoredAs;
 use crate::artifact::{Artifact, DataObject, Relocation, View};
 use crate::environment::Environment;
 use crate::error::Error;
@@ -11,6 +12,7 @@ use crate::jit::Jit;
 use crate::job::meta;
 use crate::link::Linked;
 use crate::reloc::Kind as PatchKind;
+use crate::stubs::FixedStubs;
 use crate::unit::Unit;
 use cranelift_codegen::Context;
 use cranelift_codegen::binemit::Reloc;
@@ -40,7 +42,11 @@ use std::sync::Arc;
 /// [`ModuleError::Backend`] with an [`Error`] inside; thread-local data is an error and no panic.
 ///
 /// As with `JITModule`, pointers stay valid until [`free_memory`](JitModule::free_memory); a module that is just dropped leaves
-/// its code where it is for good.
+/// its code where it is for good: the code and the reserved addresses, while the `Jit` with its store and hints ends when its
+/// last clone does.
+///
+/// Of the `Jit`'s tiers a module uses the first, and it tells hints nothing: its functions are compiled once, and are not
+/// asked for again.
 pub struct JitModule {
     /// `None` once the memory is freed.
     kept: Option<Kept>,
@@ -54,11 +60,11 @@ pub struct JitModule {
     pending_objects: Vec<(DataId, DataObject, Vec<ModuleRelocTarget>)>,
 }
 
-/// What finished code needs.
+/// What finished code needs. Not the `Jit`: its store and hints end with it, and what hints were told is written then.
 struct Kept {
     batches: Vec<Arc<Linked>>,
-    /// It has the stubs that the code jumps through.
-    _jit: Jit,
+    /// Through which the code calls the host.
+    _stubs: Arc<FixedStubs>,
 }
 
 /// Where something that is defined lies.
@@ -74,7 +80,7 @@ impl JitModule {
     /// A module with nothing in it.
     pub fn new(jit: &Jit) -> JitModule {
         JitModule {
-            kept: Some(Kept { batches: Vec::new(), _jit: jit.clone() }),
+            kept: Some(Kept { batches: Vec::new(), _stubs: jit.0.environment.imports.stubs() }),
             jit: jit.clone(),
             declarations: ModuleDeclarations::default(),
             declared: (0, 0),
@@ -88,8 +94,15 @@ impl JitModule {
     /// Defines the function from the store, under the key of the front end's unit. False if the store does not have it: then build
     /// it, and give it to [`define_function_as`](JitModule::define_function_as).
     ///
-    /// Everything that the function refers to must have been declared before; a function that refers to something else is
-    /// not found.
+    /// Everything that the function refers to must have been declared before; a function that refers to something else, or
+    /// has another signature than `id` was declared with, is not found.
+    ///
+    /// # Names
+    ///
+    /// An artifact refers to functions and data by their names, and the unit's key does not say what those mean. So a name
+    /// has to mean the same in every process: name a literal by its contents, such as their hash. **A name that is made by
+    /// counting** (`str17`) is another function's literal as soon as one is added before it, and nothing here can see that.
+    /// Of anonymous functions and data it can be seen: functions that refer to them are compiled in each process.
     ///
     /// # Errors
     ///
@@ -101,7 +114,8 @@ impl JitModule {
         }
         let fingerprint = self.unit_fingerprint(unit);
         let Ok(record) = self.jit.0.store.get(&Key::new(Kind::CODE, fingerprint)) else { return Ok(false) };
-        if !self.fits(&record) {
+        let abi = imports::abi(&self.declarations.get_function_decl(id).signature);
+        if !self.fits(&record, abi, StoredAs::Unit(fingerprint)) {
             self.jit.0.counters.unusable();
             return Ok(false);
         }
@@ -110,14 +124,24 @@ impl JitModule {
         Ok(true)
     }
 
-    /// As [`Module::define_function`], and stores the code under the key of the front end's unit.
+    /// As [`Module::define_function`], and stores the code under the key of the front end's unit: not if it refers to
+    /// anonymous functions or data, whose names mean something else in the next process
+    /// ([`define_stored`](JitModule::define_stored) says more of names). Then it counts as
+    /// [unkept](crate::JitStats::unkept).
     ///
     /// # Errors
     ///
-    /// As [`Module::define_function`].
+    /// As [`Module::define_function`], and [`ModuleError::IncompatibleSignature`] if the function has another signature than
+    /// was declared.
     pub fn define_function_as<U: Unit>(&mut self, id: FuncId, unit: &U, context: &mut Context) -> ModuleResult<()> {
-        let fingerprint = self.unit_fingerprint(unit);
-        self.define(id, fingerprint, context, &mut ControlPlane::default())
+        let declared = self.declarations.get_function_decl(id);
+        if imports::abi(&declared.signature) != imports::abi(&context.func.signature) {
+            let name = declared.linkage_name(id).into_owned();
+            let (declared, given) = (declared.signature.clone(), context.func.signature.clone());
+            return Err(ModuleError::IncompatibleSignature(name, declared, given));
+        }
+        let key = StoredAs::Unit(self.unit_fingerprint(unit));
+        self.define(id, key, context, &mut ControlPlane::default())
     }
 
     /// Links what was defined since the last time, and makes it executable. What is referred to must be defined by now,
@@ -131,7 +155,7 @@ impl JitModule {
             return Ok(());
         }
         let linked = Arc::new(self.link().map_err(backend)?);
-        self.jit.table().add_batch(&linked);
+        self.jit.table().add_batch(&linked, Vec::new());
         let batches = &mut self.kept.as_mut().expect("only `free_memory` takes it").batches;
         let batch = batches.len();
         batches.push(linked);
@@ -282,8 +306,8 @@ impl Module for JitModule {
         context: &mut Context,
         control: &mut ControlPlane,
     ) -> ModuleResult<()> {
-        let fingerprint = self.clif_fingerprint(context);
-        self.define(id, fingerprint, context, control)
+        let key = StoredAs::Clif(self.clif_fingerprint(context));
+        self.define(id, key, context, control)
     }
 
     /// As for any module. The bytes are not stored: whoever has them needs no store.

@@ -12,12 +12,12 @@ use crate::persist::store::directory::options::DirectoryOptions;
 use crate::persist::store::directory::real::RealDisk;
 use crate::persist::store::directory::root::{self, Distrust, Surroundings};
 use crate::persist::store::directory::segment::{self, FileType, HEADER_BYTES};
+use crate::persist::store::directory::unsynced::Unsynced;
 use crate::persist::store::directory::write::absent_is_fine;
 use crate::persist::store::disk::{Disk, DiskFile, read_all};
 use crate::persist::store::{Compacted, Journal, JournalEntry, Refusal, Replay, check_entry};
 use crate::sync::Mutex;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -55,9 +55,7 @@ struct Core {
 /// The log of this process.
 struct Log {
     open: Option<Open>,
-    unsynced: HashSet<String>,
-    names_unsynced: bool,
-    sync_failed: Option<Refusal>,
+    unsynced: Unsynced,
     process: u32,
 }
 
@@ -116,13 +114,7 @@ impl DirectoryJournal {
     }
 
     fn over(disk: Arc<dyn Disk>, read_only: bool) -> DirectoryJournal {
-        let log = Log {
-            open: None,
-            unsynced: HashSet::new(),
-            names_unsynced: false,
-            sync_failed: None,
-            process: std::process::id(),
-        };
+        let log = Log { open: None, unsynced: Unsynced::default(), process: std::process::id() };
         DirectoryJournal(Ok(Core { disk, read_only, log: Mutex::new(log) }))
     }
 
@@ -157,7 +149,7 @@ impl Journal for DirectoryJournal {
 
     fn sync(&self) -> Result<(), Refusal> {
         let core = self.core()?;
-        core.sync(&mut core.log.lock())
+        core.log.lock().unsynced.sync(&*core.disk)
     }
 
     fn clear(&self) -> Result<(), Refusal> {
@@ -186,7 +178,7 @@ impl Core {
         }
         if log.open.is_none() {
             log.open = Some(self.begin()?);
-            log.names_unsynced = true;
+            log.unsynced.names();
         }
         let open = log.open.as_mut().expect("it was just opened");
         if let Err(error) = open.file.write_at(open.end, record) {
@@ -196,7 +188,7 @@ impl Core {
         }
         open.end += record.len() as u64;
         let name = Name::Log(open.id).to_string();
-        log.unsynced.insert(name);
+        log.unsynced.file(name);
         Ok(())
     }
 
@@ -214,31 +206,6 @@ impl Core {
                 return Ok(Open { id, file, end: HEADER_BYTES as u64 });
             }
         }
-    }
-
-    /// A failed fsync is told for ever: the pages may count as clean now, so the next one would succeed and mean nothing.
-    fn sync(&self, log: &mut Log) -> Result<(), Refusal> {
-        if let Some(refusal) = &log.sync_failed {
-            return Err(refusal.clone());
-        }
-        let refusal = |error: io::Error| Refusal::from_io("sync", &error);
-        while let Some(name) = log.unsynced.iter().next().cloned() {
-            let synced = match self.disk.open(&name) {
-                Ok(file) => file.sync(),
-                // Folded meanwhile, into a base that is durable; any other error leaves the name for the next time.
-                Err(error) => {
-                    absent_is_fine(error).map_err(refusal)?;
-                    Ok(())
-                }
-            };
-            synced.map_err(|error| log.sync_failed.insert(refusal(error)).clone())?;
-            log.unsynced.remove(&name);
-        }
-        if log.names_unsynced {
-            self.disk.sync().map_err(|error| log.sync_failed.insert(refusal(error)).clone())?;
-            log.names_unsynced = false;
-        }
-        Ok(())
     }
 
     fn see(&self) -> io::Result<Seen> {
@@ -387,7 +354,6 @@ impl Core {
         let mut log = self.log.lock();
         log.open = None;
         log.unsynced.clear();
-        log.names_unsynced = true;
         // In a pack a store's files lie beside it.
         let ours = |name: &&String| Name::parse(name).is_some_and(|name| name.is_of_a_journal());
         for name in self.disk.list()?.iter().filter(ours) {

@@ -50,23 +50,30 @@ impl Core {
     }
 
     pub(super) fn get_many(&self, keys: &[Key]) -> Vec<Result<Record, Miss>> {
-        let mut found = self.find_many(keys);
+        let mut found = self.lookup_many(keys);
         let is_absent = |found: &Result<Record, Miss>| matches!(found, Err(Miss::Absent));
-        for (key, found) in keys.iter().zip(&mut found) {
-            // As a lookup of one does: where it is now, if that has changed.
-            if let Err(Miss::Absent | Miss::Damaged(_)) = found {
-                let again = self.lookup(key);
-                if !is_absent(&again) {
-                    *found = again;
-                }
-            }
-        }
         if found.iter().any(is_absent) && self.look_if_due(self.settings.look_every_ns) {
-            for (key, found) in keys.iter().zip(&mut found).filter(|(_, found)| is_absent(found)) {
-                *found = self.lookup(key);
+            let absent: Vec<usize> = (0..keys.len()).filter(|at| is_absent(&found[*at])).collect();
+            let again: Vec<Key> = absent.iter().map(|at| keys[*at]).collect();
+            for (at, again) in absent.into_iter().zip(self.lookup_many(&again)) {
+                found[at] = again;
             }
         }
         found.iter().for_each(|found| self.count(found));
+        found
+    }
+
+    /// As `lookup` of each: what is not where it was found is looked for again, by itself.
+    fn lookup_many(&self, keys: &[Key]) -> Vec<Result<Record, Miss>> {
+        let (mut found, had_place) = self.find_many(keys);
+        for ((key, found), _) in keys.iter().zip(&mut found).zip(had_place).filter(|(_, had_place)| *had_place) {
+            if let Err(Miss::Absent | Miss::Damaged(_)) = found {
+                match self.lookup(key) {
+                    Err(Miss::Absent) => {}
+                    again => *found = again,
+                }
+            }
+        }
         found
     }
 
@@ -87,14 +94,16 @@ impl Core {
         }
     }
 
-    /// Looks all up at once, and reads them in the order in which they lie.
-    fn find_many(&self, keys: &[Key]) -> Vec<Result<Record, Miss>> {
+    /// Looks all up at once, and reads them in the order in which they lie. Also, which of them had a place.
+    fn find_many(&self, keys: &[Key]) -> (Vec<Result<Record, Miss>>, Vec<bool>) {
         let mut found = vec![Err(Miss::Absent); keys.len()];
+        let mut had_place = vec![false; keys.len()];
         let (mut wanted, mut large) = (Vec::with_capacity(keys.len()), Vec::new());
         {
             let mut index = self.index.lock();
             for (at, key) in keys.iter().enumerate() {
                 let Some(place) = index.touch(key) else { continue };
+                had_place[at] = true;
                 match place.at {
                     At::Segment { id, offset } => {
                         wanted.push(Wanted { at, segment: id, offset: u64::from(offset), place });
@@ -119,7 +128,7 @@ impl Core {
         for (at, place) in large {
             found[at] = self.read(&keys[at], place, None);
         }
-        found
+        (found, had_place)
     }
 
     /// Reads records of one segment that lie together.
