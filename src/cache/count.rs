@@ -8,10 +8,10 @@
 //! of these must tell the index. The others are for leases taken without the lock, see `front::pin`.
 
 use crate::cache::front::pin::{CLOSED, LOCK_FREE, USED};
-use crate::cache::paged::{PAGE, Paged};
+use crate::cache::paged::PAGE;
 use crate::cache::planted::{Bug, planted};
 use crate::sync::{AtomicU32, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// An eviction found the entry leased and took it out of the queue.
 pub(crate) const PASSED: u32 = 1;
@@ -111,41 +111,78 @@ impl Count {
     }
 }
 
-/// The counts of all slots.
+/// The counts of all slots. Chunk `c` holds `PAGE * 2^c` of them, so that they never move and a count is two loads away.
 pub(crate) struct Counts {
-    pages: Paged<Arc<[Count; PAGE]>>,
+    chunks: [OnceLock<Arc<[Count]>>; 32 - FIRST as usize + 1],
     /// What `released` of a new one is.
     new: u32,
 }
 
+const FIRST: u32 = PAGE.trailing_zeros();
+
+/// A page of a chunk.
+#[derive(Clone)]
+pub(crate) struct CountPage {
+    chunk: Arc<[Count]>,
+    start: u32,
+}
+
 impl Counts {
     pub(crate) fn new() -> Self {
-        Counts { pages: Paged::new(), new: 0 }
+        Self::beginning_with(0)
     }
 
     /// Whose entries can be leased without the lock, once they are opened.
     pub(crate) fn lock_free() -> Self {
-        Counts { pages: Paged::new(), new: LOCK_FREE | CLOSED }
+        Self::beginning_with(LOCK_FREE | CLOSED)
+    }
+
+    fn beginning_with(new: u32) -> Self {
+        Counts { chunks: [const { OnceLock::new() }; 32 - FIRST as usize + 1], new }
     }
 
     /// Makes the count of a new slot. Under the lock.
     #[inline]
     pub(crate) fn grow(&self, slot: u32) {
-        if self.pages.page(slot as usize / PAGE).is_none() {
-            let new = |_| Count { taken: AtomicU32::new(0), released: AtomicU32::new(self.new) };
-            self.pages.add(Arc::new(std::array::from_fn(new)));
+        let (chunk, _) = place(slot);
+        if self.chunks[chunk].get().is_none() {
+            self.add_chunk(chunk);
         }
+    }
+
+    #[cold]
+    fn add_chunk(&self, chunk: usize) {
+        let new = |_| Count { taken: AtomicU32::new(0), released: AtomicU32::new(self.new) };
+        self.chunks[chunk].get_or_init(|| (0..PAGE << chunk).map(new).collect());
     }
 
     #[inline(always)]
     pub(crate) fn at(&self, slot: u32) -> &Count {
-        &self.pages.of(slot)[slot as usize % PAGE]
+        let (chunk, offset) = place(slot);
+        &self.chunks[chunk].get().expect("every slot in use has a count")[offset]
     }
 
-    /// The counts of the slots beside this one.
-    pub(crate) fn page(&self, slot: u32) -> &Arc<[Count; PAGE]> {
-        self.pages.of(slot)
+    /// The counts of the slots on this one's page.
+    pub(crate) fn page(&self, slot: u32) -> CountPage {
+        let (chunk, offset) = place(slot);
+        let counts = self.chunks[chunk].get().expect("every slot in use has a count");
+        CountPage { chunk: counts.clone(), start: slot - offset as u32 }
     }
+}
+
+impl CountPage {
+    /// Of a slot on this page.
+    #[inline(always)]
+    pub(crate) fn at(&self, slot: u32) -> &Count {
+        &self.chunk[(slot - self.start) as usize]
+    }
+}
+
+#[inline]
+fn place(slot: u32) -> (usize, usize) {
+    let shifted = u64::from(slot) + (1 << FIRST);
+    let chunk = 63 - shifted.leading_zeros() - FIRST;
+    (chunk as usize, (shifted - (1 << (FIRST + chunk))) as usize)
 }
 
 #[cfg(all(test, not(hapax_loom)))]
@@ -154,6 +191,28 @@ mod tests {
 
     fn count() -> Count {
         Count { taken: AtomicU32::new(0), released: AtomicU32::new(0) }
+    }
+
+    #[test]
+    fn chunks_follow_each_other_without_gap() {
+        let mut expected = (0, 0);
+        for slot in 0..1 << 14 {
+            assert_eq!(place(slot), expected);
+            expected.1 += 1;
+            if expected.1 == 1 << (FIRST as usize + expected.0) {
+                expected = (expected.0 + 1, 0);
+            }
+        }
+        assert!(place(u32::MAX).0 < Counts::new().chunks.len());
+    }
+
+    #[test]
+    fn a_page_leads_to_the_counts_of_its_slots() {
+        let counts = Counts::new();
+        (0..5 * PAGE as u32).for_each(|slot| counts.grow(slot));
+        for slot in 0..5 * PAGE as u32 {
+            assert!(std::ptr::eq(counts.page(slot).at(slot), counts.at(slot)));
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub(crate) mod table;
 mod tally;
 pub(crate) mod words;
 
-use crate::cache::count::{Count, Counts};
+use crate::cache::count::{Count, CountPage, Counts};
 use crate::cache::front::table::Table;
 use crate::cache::front::tally::Tally;
 use crate::cache::front::words::Words;
@@ -33,7 +33,7 @@ pub(crate) struct Front<K, S> {
 /// Slots and their counts.
 pub(crate) struct Page<K, S> {
     chunk: Arc<Chunk<K, S>>,
-    counts: Arc<[Count; PAGE]>,
+    counts: CountPage,
 }
 
 /// A lease that a lookup is not sure of yet.
@@ -61,7 +61,7 @@ impl<K, S> Front<K, S> {
     #[inline]
     pub(crate) fn show(pages: &Paged<Page<K, S>>, slot: u32, counts: &Counts, slots: &Slots<K, S>) {
         if pages.page(slot as usize / PAGE).is_none() {
-            pages.add(Page { chunk: slots.chunk(slot).clone(), counts: counts.page(slot).clone() });
+            pages.add(Page { chunk: slots.chunk(slot).clone(), counts: counts.page(slot) });
         }
     }
 
@@ -128,7 +128,7 @@ impl<K, S> Front<K, S> {
         S: Stored,
     {
         let page = self.pages.of(slot);
-        let (cell, count) = (&page.chunk[slot as usize % PAGE], &page.counts[slot as usize % PAGE]);
+        let (cell, count) = (&page.chunk[slot as usize % PAGE], page.counts.at(slot));
         cell.prefetch();
         let open = count.pin();
         let pinned = Pinned { index, slot, count }; // gives the lease back, also if `K::eq` panics
