@@ -147,6 +147,15 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     where
         K: Borrow<Q>,
     {
+        if self.table.is_lock_free() { self.find_behind_front(hash, key) } else { self.find_place(hash, key) }
+    }
+
+    /// Inlined, and `find_behind_front` is not: what exact mode looks for then stays in registers. Worth 1.5 ns of 17.
+    #[inline(always)]
+    pub(super) fn find_place<Q: ?Sized + Eq>(&self, hash: u32, key: &Q) -> Place
+    where
+        K: Borrow<Q>,
+    {
         let mut resident = false;
         let found = self.table.find(hash, |slot| {
             let held = self.slots.get(slot);

@@ -1,10 +1,11 @@
 //! What the core does differently behind a front, whose hits it does not see.
 
-use crate::cache::core::Core;
+use crate::cache::core::{Core, Place};
 use crate::cache::count::{Count, Counts};
 use crate::cache::policy::Order;
 use crate::cache::slot::Stored;
 use crate::device::stream::StreamSet;
+use std::borrow::Borrow;
 
 /// How many entries one call may let stay because they were used without the lock. Beyond, the next in the order leaves
 /// although it was: what bounds the time under the lock when everything was used since the last eviction.
@@ -20,6 +21,14 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         }
         count.note(stream);
         false
+    }
+
+    #[inline(never)]
+    pub(super) fn find_behind_front<Q: ?Sized + Eq>(&self, hash: u32, key: &Q) -> Place
+    where
+        K: Borrow<Q>,
+    {
+        self.find_place(hash, key)
     }
 
     /// From here on the entry is not changed before it is closed again.

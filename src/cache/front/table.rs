@@ -17,11 +17,11 @@ impl Table {
         Table::Locked(HashTable::new())
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, hash: u32, mut wanted: impl FnMut(u32) -> bool) -> Option<u32> {
         match self {
             Table::Locked(table) => table.find(expand(hash), |&slot| wanted(slot)).copied(),
-            Table::LockFree(words) => find_lock_free(words, hash, wanted),
+            Table::LockFree(words) => words.slots(hash).find(|&slot| wanted(slot)),
         }
     }
 
@@ -60,8 +60,3 @@ impl Table {
     }
 }
 
-/// Out of line: exact mode should not carry it along.
-#[inline(never)]
-fn find_lock_free(words: &Words, hash: u32, mut wanted: impl FnMut(u32) -> bool) -> Option<u32> {
-    words.slots(hash).find(|&slot| wanted(slot))
-}
