@@ -10,6 +10,7 @@
 //! So an eviction meets each leased entry once per use, a refusal that is repeated costs O(1), and the
 //! victims are the same as if every eviction had walked the whole order and skipped the leased.
 
+pub(crate) use crate::cache::core::reads::Row;
 pub(crate) use crate::cache::core::removed::Removed;
 use crate::cache::count::{Count, Counts, PASSED, RETIRED};
 use crate::cache::front::table::Table;
@@ -78,14 +79,6 @@ pub(crate) enum Place {
     Resident(u32),
 }
 
-/// One entry as `snapshot` shows it.
-pub(crate) struct Row<K> {
-    pub(crate) key: K,
-    pub(crate) charge_bytes: u64,
-    pub(crate) cost_ns: u64,
-    pub(crate) leased: bool,
-}
-
 impl Sum {
     fn one(bytes: u64) -> Self {
         Sum { bytes, entries: 1 }
@@ -147,7 +140,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     where
         K: Borrow<Q>,
     {
-        if self.table.is_lock_free() { self.find_behind_front(hash, key) } else { self.find_place(hash, key) }
+        if self.is_lock_free() { self.find_behind_front(hash, key) } else { self.find_place(hash, key) }
     }
 
     /// Inlined, and `find_behind_front` is not: what exact mode looks for then stays in registers. Worth 1.5 ns of 17.
@@ -177,15 +170,26 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         let lent = self.lend(slot, count, stream);
         // Last: an atomic read-modify-write holds up the loads behind it.
         if !planted(Bug::LeaseOutsideLock) {
-            count.take();
+            self.count_lease(count);
         }
         lent
+    }
+
+    /// Asked here and not of a count, which may have to come from memory first.
+    #[inline(always)]
+    fn is_lock_free(&self) -> bool {
+        self.table.is_lock_free()
+    }
+
+    #[inline(always)]
+    fn count_lease(&self, count: &Count) {
+        if self.is_lock_free() { count.share() } else { count.take() }
     }
 
     #[inline]
     fn lend(&mut self, slot: u32, count: &Count, stream: StreamSet) -> (S::View, bool) {
         let view = self.slots.value(slot).view();
-        if count.is_lock_free() {
+        if self.is_lock_free() {
             return (view, self.lend_beside_lock_free(slot, count, stream));
         }
         (view, self.slots.value_mut(slot).lend(stream))
@@ -254,9 +258,9 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         });
         self.admitted(slot, self.sum_of(slot), cost_ns);
         let count = counts.at(slot);
-        count.take();
+        self.count_lease(count);
         let lent = self.lend(slot, count, stream);
-        self.open_for_front(slot, count);
+        self.open_for_front(slot, counts);
         lent
     }
 
@@ -275,7 +279,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         };
         let room = self.make_room(Sum::one(charge), replaced, counts);
         if let (Err(_), Some(slot)) = (&room, replaced) {
-            self.reopen_for_front(slot, counts.at(slot));
+            self.reopen_for_front(slot, counts);
         }
         room
     }
@@ -288,7 +292,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         self.slots.put(slot, Slot::Resident { hash, cost: Cost::new(cost_ns), key, value });
         self.know_key(hash, slot);
         self.admitted(slot, sum, cost_ns);
-        self.open_for_front(slot, counts.at(slot));
+        self.open_for_front(slot, counts);
     }
 
     /// Takes an unleased, closed resident entry out.
@@ -365,7 +369,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     fn collect_some(&mut self, counts: &Counts, out: &mut Removed<K, S>) {
         for slot in std::mem::take(&mut self.collectable) {
             counts.at(slot).unflag(RETIRED);
-            self.take_notes_along(slot, counts.at(slot));
+            self.take_notes_along(slot, counts);
             match self.slots.take(slot) {
                 Slot::Retired { key, value, .. } => {
                     let sum = Sum::one(value.charge_bytes(self.granule_bytes));
@@ -406,64 +410,6 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         })
     }
 
-    pub(crate) fn cost_ns(&self, slot: u32, counts: &Counts) -> u64 {
-        match self.slots.get(slot) {
-            Slot::Resident { cost, .. } if !counts.at(slot).is_flagged(RETIRED) => cost.ns(),
-            _ => 0, // retired: nobody will ask what to evict
-        }
-    }
-
-    pub(crate) fn charge_bytes(&self, slot: u32) -> u64 {
-        self.slots.value(slot).charge_bytes(self.granule_bytes)
-    }
-
-    pub(crate) fn value(&self, slot: u32) -> &S {
-        self.slots.value(slot)
-    }
-
-    /// Whether the entry of a held lease, retired or not, is of `key`.
-    pub(crate) fn is_key<Q: ?Sized + Eq>(&self, slot: u32, key: &Q) -> bool
-    where
-        K: Borrow<Q>,
-    {
-        matches!(self.slots.get(slot), Slot::Resident { .. } | Slot::Retired { .. })
-            && self.slots.key(slot).borrow() == key
-    }
-
-    /// Every resident entry, next victim first, the leased in their place.
-    pub(crate) fn rows(&self, counts: &Counts) -> Vec<Row<K>>
-    where
-        K: Clone,
-    {
-        let row = |slot: u32| Row {
-            key: self.slots.key(slot).clone(),
-            charge_bytes: self.charge_bytes(slot),
-            cost_ns: self.cost_ns(slot, counts),
-            leased: counts.at(slot).is_leased(),
-        };
-        self.in_order(counts).into_iter().map(row).collect()
-    }
-
-    /// Resident, retired, reserved.
-    pub(crate) fn sums(&self) -> (Sum, Sum, Sum) {
-        (self.resident, self.retired, self.reserved)
-    }
-
-    pub(crate) fn budget_bytes(&self) -> u64 {
-        self.budget_bytes
-    }
-
-    /// Resident bytes that are leased. O(entries).
-    pub(crate) fn leased_bytes(&self, counts: &Counts) -> u64 {
-        let resident = self.slots.iter().filter_map(|(slot, held)| match held {
-            Slot::Resident { value, .. } if counts.at(slot).is_leased() && !counts.at(slot).is_flagged(RETIRED) => {
-                Some(value.charge_bytes(self.granule_bytes))
-            }
-            _ => None,
-        });
-        resident.sum()
-    }
-
     #[inline]
     fn free_slot(&mut self, counts: &Counts) -> u32 {
         self.slots.free().unwrap_or_else(|| {
@@ -498,7 +444,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     fn take_charged(&mut self, slot: u32, sum: Sum, counts: &Counts) -> (K, S) {
         self.resident.sub(sum);
         self.forget_key(slot);
-        self.take_notes_along(slot, counts.at(slot));
+        self.take_notes_along(slot, counts);
         match self.slots.take(slot) {
             Slot::Resident { key, value, .. } => (key, value),
             _ => unreachable!("only resident entries are taken"),
@@ -531,25 +477,9 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         }
         count.unflag(PASSED);
     }
-
-    /// Every resident slot in the policy's order. O(n log n) in the passed, O(n) in all.
-    fn in_order(&self, counts: &Counts) -> Vec<u32> {
-        let mut ranked = self.policy.attached();
-        let queued = ranked.len();
-        let resident = self
-            .slots
-            .iter()
-            .filter(|&(slot, held)| matches!(held, Slot::Resident { .. }) && !counts.at(slot).is_flagged(RETIRED));
-        if queued < self.resident.entries {
-            let queue: std::collections::HashSet<u32> = ranked.iter().map(|&(_, slot)| slot).collect();
-            let detached = resident.map(|(slot, _)| slot).filter(|slot| !queue.contains(slot));
-            ranked.extend(detached.map(|slot| (self.policy.rank(slot), slot)));
-        }
-        ranked.sort_by_key(|&(rank, _)| rank); // stable: the queue keeps its order
-        ranked.into_iter().map(|(_, slot)| slot).collect()
-    }
 }
 
+mod reads;
 mod relaxed;
 pub(crate) mod removed;
 mod room;

@@ -31,20 +31,16 @@ pub(crate) struct Count {
 }
 
 impl Count {
-    /// One lease more. Under the lock.
+    /// One lease more, in exact mode. Under the lock.
     #[inline]
     pub(crate) fn take(&self) {
-        let released = self.released.load(Ordering::Acquire);
-        if released & LOCK_FREE != 0 {
-            return self.share();
-        }
         let taken = self.taken.load(Ordering::Relaxed);
-        let leases = taken.wrapping_sub(released & !FLAGS) / ONE;
+        let leases = taken.wrapping_sub(self.released.load(Ordering::Acquire) & !FLAGS) / ONE;
         assert!(leases < MOST, "{MOST} leases of one entry: they are being forgotten");
         self.taken.store(taken.wrapping_add(ONE), Ordering::Relaxed);
     }
 
-    /// One lease more, by the holder of one, without the lock; or under it.
+    /// One lease more, by the holder of one, without the lock; in relaxed mode also under it.
     pub(crate) fn share(&self) {
         // The lease held orders it before every eviction. Acquire is for the check: `taken`, read without the
         // lock, must not miss a lease whose release was counted, or the difference wraps.

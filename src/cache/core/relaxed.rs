@@ -33,33 +33,33 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
 
     /// From here on the entry is not changed before it is closed again.
     #[inline]
-    pub(super) fn open_for_front(&self, slot: u32, count: &Count) {
-        if count.is_lock_free() && !self.slots.value(slot).write_pending() {
-            count.open();
+    pub(super) fn open_for_front(&self, slot: u32, counts: &Counts) {
+        if self.is_lock_free() && !self.slots.value(slot).write_pending() {
+            counts.at(slot).open();
         }
     }
 
     /// It was closed to be taken out, and stays.
     #[cold]
-    pub(super) fn reopen_for_front(&self, slot: u32, count: &Count) {
-        if count.is_lock_free() && !self.slots.value(slot).write_pending() {
-            count.reopen();
+    pub(super) fn reopen_for_front(&self, slot: u32, counts: &Counts) {
+        if self.is_lock_free() && !self.slots.value(slot).write_pending() {
+            counts.at(slot).reopen();
         }
     }
 
     /// A closed, unleased entry is about to leave: the streams that it was lent to without the lock go with it. In the slot,
     /// so that exact mode need not move the value for it.
     #[inline(always)]
-    pub(super) fn take_notes_along(&mut self, slot: u32, count: &Count) {
-        if count.is_lock_free() {
-            self.slots.value_mut(slot).lend(count.take_notes());
+    pub(super) fn take_notes_along(&mut self, slot: u32, counts: &Counts) {
+        if self.is_lock_free() {
+            self.slots.value_mut(slot).lend(counts.at(slot).take_notes());
         }
     }
 
     /// Entries that were used without the lock are touched when an eviction meets them, and stay.
     #[inline]
     pub(super) fn let_used_stay(&mut self, chances: &mut u32, counts: &Counts) {
-        if self.table.is_lock_free() {
+        if self.is_lock_free() {
             let_used_stay(&mut self.policy, chances, counts);
         }
     }
@@ -67,13 +67,13 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     /// Changes what a leased slot with a pending write holds; without one, nobody may, and there is no need to.
     pub(crate) fn change_pending<R>(&mut self, slot: u32, counts: &Counts, change: impl FnOnce(&mut S) -> R) {
         let count = counts.at(slot);
-        if count.is_lock_free() && !self.slots.value(slot).write_pending() {
+        if self.is_lock_free() && !self.slots.value(slot).write_pending() {
             return;
         }
         change(self.slots.value_mut(slot));
         let retired = count.is_flagged(crate::cache::count::RETIRED);
         if !retired {
-            self.open_for_front(slot, count);
+            self.open_for_front(slot, counts);
         }
     }
 }

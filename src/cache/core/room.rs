@@ -185,7 +185,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     fn set_aside(&mut self, plan: Plan, counts: &Counts) {
         for Step { slot, rank, .. } in plan.into_iter().filter(|step| !step.aside) {
             counts.at(slot).flag(PASSED);
-            self.reopen_for_front(slot, counts.at(slot));
+            self.reopen_for_front(slot, counts);
             self.aside.insert(rank, slot);
             self.aside_sum.add(self.sum_of(slot));
         }
