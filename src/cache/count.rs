@@ -117,7 +117,6 @@ pub(crate) struct Counts {
 const FIRST: u32 = PAGE.trailing_zeros();
 
 /// A page of a chunk.
-#[derive(Clone)]
 pub(crate) struct CountPage {
     chunk: Arc<[Count]>,
     start: u32,

@@ -61,7 +61,7 @@ impl<K, S> Front<K, S> {
     #[inline]
     pub(crate) fn show(pages: &Paged<Page<K, S>>, slot: u32, counts: &Counts, slots: &Slots<K, S>) {
         if pages.page(slot as usize / PAGE).is_none() {
-            pages.add(Page { chunk: slots.chunk(slot).clone(), counts: counts.page(slot) });
+            pages.add(slot as usize / PAGE, Page { chunk: slots.chunk(slot).clone(), counts: counts.page(slot) });
         }
     }
 
@@ -153,12 +153,6 @@ enum Leased<'a, V> {
     Hit(Hit<'a, V>),
     Closed,
     OtherKey,
-}
-
-impl<K, S> Clone for Page<K, S> {
-    fn clone(&self) -> Self {
-        Page { chunk: self.chunk.clone(), counts: self.counts.clone() }
-    }
 }
 
 /// The lease goes back.
