@@ -139,7 +139,7 @@ pub enum Error {
     #[error("the handle was allocated by another heap than the cache's; allocate it from Cache::heap()")]
     WrongHeap,
     /// A lease of another cache.
-    #[error("the lease is of another cache")]
+    #[error("the lease is of another cache; pass the Arc of the cache that it was taken from")]
     WrongCache,
     /// The heap was closed.
     #[error("the heap is closed")]
@@ -190,7 +190,10 @@ pub enum Error {
         reserved_bytes: u64,
     },
     /// A budget that leases, retired entries and reservations forbid. Nothing was evicted.
-    #[error("a budget of {budget_bytes} bytes cannot hold the {held_bytes} that are leased, retired or reserved now")]
+    #[error(
+        "a budget of {budget_bytes} bytes cannot hold the {held_bytes} that are leased, retired or reserved now; \
+         drop leases, give up reservations, or ask for {held_bytes} at least"
+    )]
     BudgetHeld {
         /// The budget asked for.
         budget_bytes: u64,

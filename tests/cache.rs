@@ -356,6 +356,7 @@ fn one_thread_fills_and_the_others_hit() {
             scope.spawn(|| {
                 let filled = cache.get_or_try_insert_with(&1, &stream, |vacancy| {
                     fills.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    std::thread::sleep(std::time::Duration::from_millis(2));
                     Ok::<_, Error>(vacancy.fill_from(b"once")?)
                 });
                 assert_eq!(filled.unwrap().lease.to_vec().unwrap(), b"once");
@@ -366,6 +367,7 @@ fn one_thread_fills_and_the_others_hit() {
     let stats = cache.stats();
     assert_eq!((stats.hits, stats.misses, stats.fill_ns.count), (7, 1, 1));
     assert!(stats.fill_ns.p50 > 0 && stats.fill_ns.p50 <= stats.fill_ns.max);
+    assert!(cache.peek(&1).unwrap().cost_ns >= 1_990_000, "measured from the miss to the commit, if not given");
 }
 
 #[test]

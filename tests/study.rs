@@ -69,6 +69,20 @@ fn the_study_says_what_is_wrong_with_its_arguments() {
     says(&["/nonexistent/trace.csv"], "/nonexistent/trace.csv");
     says(&["--bugdets", "3"], "no option --bugdets");
     says(&["--budgets"], "--budgets has no value");
+    says(&["--out", "/nonexistent/study.svg"], "name a file that can be written");
+    let help = study(&["--help".as_ref()]);
+    assert!(help.status.success() && String::from_utf8(help.stdout).unwrap().contains("--budgets"));
+}
+
+#[test]
+fn what_cannot_be_added_up_is_refused_and_not_shown_as_less() {
+    let folder = folder();
+    let trace = folder.join("trace.csv");
+    std::fs::write(&trace, (0..20_000).map(|i| format!("{i},{i},{}\n", 1u64 << 50)).collect::<String>()).unwrap();
+    let output = study(&[trace.as_os_str(), "--out".as_ref(), folder.join("study.svg").as_os_str()]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && errors.contains("divide the sizes"), "{errors}");
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 /// A writer that fails ends the trace, not the cache.

@@ -1,4 +1,5 @@
-//! Traces as text: `time,key,size[,cost_ns]`, one request on a line. A first line that starts with `time` is a header.
+//! Traces as text: `time,key,size[,cost_ns]`, one request on a line. A first line that starts with `time` is a header. Requests
+//! are taken in the order of the lines: a cache's trace may be a few microseconds out of order where threads wrote at once.
 
 use crate::replay::Request;
 use std::collections::HashMap;
@@ -41,7 +42,8 @@ fn fields(line: &[u8]) -> Result<(&[u8], u64, u64), String> {
         _ => return Err(format!("{} fields; a request has time,key,size or time,key,size,cost_ns", fields.len())),
     };
     let numeric = |name: &str, field: &[u8]| {
-        number_of(field).ok_or_else(|| format!("{name} is `{}`, no whole number", String::from_utf8_lossy(field)))
+        let reason = || format!("{name} is `{}`, no whole number below 2^64", String::from_utf8_lossy(field));
+        number_of(field).ok_or_else(reason)
     };
     numeric("time", time)?;
     let bytes = numeric("size", bytes)?;

@@ -23,8 +23,10 @@ const LEFT: f64 = 62.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 46.0;
-/// Told apart by most who do not see all colours (Okabe and Ito).
-const COLOURS: [&str; 8] = ["#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999"];
+/// Told apart by most who do not see all colours (Okabe and Ito; the last is of Tol's).
+const COLOURS: [&str; 9] =
+    ["#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999", "#882255"];
+const LEGEND_LINE: f64 = 20.0;
 
 /// The charts side by side, `columns` in a row, with one legend: a name has the same colour in all of them.
 pub fn svg(charts: &[Chart], columns: usize) -> String {
@@ -35,7 +37,21 @@ pub fn svg(charts: &[Chart], columns: usize) -> String {
         }
     }
     let rows = charts.len().div_ceil(columns);
-    let (width, height) = (WIDTH * columns as f64, HEIGHT * rows as f64 + 30.0);
+    let width = WIDTH * columns as f64;
+    // Where each name stands in the legend, in as many lines as it takes.
+    let (mut x, mut y) = (LEFT, HEIGHT * rows as f64 + 14.0);
+    let places: Vec<(f64, f64)> = names
+        .iter()
+        .map(|name| {
+            let room = 40.0 + 7.5 * name.len() as f64;
+            if x > LEFT && x + room > width {
+                (x, y) = (LEFT, y + LEGEND_LINE);
+            }
+            x += room;
+            (x - room, y)
+        })
+        .collect();
+    let height = y + 16.0;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
          viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
@@ -47,9 +63,7 @@ pub fn svg(charts: &[Chart], columns: usize) -> String {
         draw(&mut svg, chart, &names);
         svg += "</g>\n";
     }
-    let mut x = LEFT;
-    let y = HEIGHT * rows as f64 + 14.0;
-    for (at, name) in names.iter().enumerate() {
+    for (at, (name, (x, y))) in names.iter().zip(places).enumerate() {
         let _ = writeln!(
             svg,
             "<line x1=\"{x}\" y1=\"{y}\" x2=\"{}\" y2=\"{y}\" stroke=\"{}\" stroke-width=\"3\"/>\
@@ -60,7 +74,6 @@ pub fn svg(charts: &[Chart], columns: usize) -> String {
             y + 4.0,
             escaped(name)
         );
-        x += 40.0 + 7.5 * name.len() as f64;
     }
     svg + "</svg>\n"
 }

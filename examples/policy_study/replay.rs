@@ -1,6 +1,6 @@
 //! Recorded requests, done again to the real cache: on addresses without memory, so that any budget fits any machine.
 
-use hapax::{CacheOptions, DryDevice, Error, Heap, HeapOptions, Policy, Stream, VramCache, linear};
+use hapax::{CacheOptions, DryDevice, Error, Heap, HeapOptions, Mode, Policy, Stream, VramCache, linear};
 
 /// One request of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,14 +60,15 @@ fn ratio(part: u128, whole: u128) -> f64 {
 
 /// Looks every request up, and puts in what is missing, unless it is larger than the budget. What is resident keeps
 /// the bytes that it came in with.
-pub fn replay(requests: &[Request], policy: Policy, budget_bytes: u64) -> Result<Tally, Error> {
+pub fn replay(requests: &[Request], policy: Policy, mode: Mode, budget_bytes: u64) -> Result<Tally, Error> {
     let largest = requests.iter().map(|request| request.bytes).max().unwrap_or(0);
     // Addresses cost nothing: with room to spare, no allocation fails for fragments.
     let limit_bytes = budget_bytes.saturating_mul(8).saturating_add(largest.saturating_mul(8));
     let options = HeapOptions::new(limit_bytes).granule_bytes(1).slab_bytes(limit_bytes);
     let heap = Heap::new(DryDevice::new(), options)?;
     let stream = heap.new_stream()?;
-    let cache: VramCache<u64, [u8]> = VramCache::with_options(&heap, CacheOptions::new(budget_bytes).policy(policy))?;
+    let options = CacheOptions::new(budget_bytes).policy(policy).mode(mode);
+    let cache: VramCache<u64, [u8]> = VramCache::with_options(&heap, options)?;
     let mut tally = Tally::default();
     for request in requests {
         let missed = cache.get(&request.key, &stream)?.is_none();
@@ -92,8 +93,9 @@ fn put(cache: &VramCache<u64, [u8]>, request: &Request, stream: &Stream) -> Resu
     })
 }
 
-/// Bytes of all keys together, each as large as when it was first asked for.
+/// Bytes of all keys together, each as large as when it was first asked for; `u64::MAX` if they are more.
 pub fn footprint_bytes(requests: &[Request]) -> u64 {
     let mut seen = std::collections::HashSet::new();
-    requests.iter().filter(|request| seen.insert(request.key)).map(|request| request.bytes).sum()
+    let first = requests.iter().filter(|request| seen.insert(request.key));
+    first.fold(0, |sum, request| sum.saturating_add(request.bytes))
 }

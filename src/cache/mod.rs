@@ -62,9 +62,10 @@ pub type VramCache<K, T> = Cache<K, DevBox<T>>;
 ///   first, if no other is asked for; recency is the last lookup, insert or commit. Leased entries are never evicted.
 /// - Each handle goes in once and comes out once.
 ///
-/// All methods take `&self`; share it by reference or in an [`Arc`]. `K::eq` runs under the lock, so it must not use
-/// this cache. A hit takes one short lock and reads no clock; a release is one atomic. With
-/// [`Mode::Relaxed`](crate::Mode::Relaxed) a hit takes no lock, and the order is approximate.
+/// All methods take `&self`; share it by reference or in an [`Arc`]: it is `Send` and `Sync` if its keys are both. `K::eq` may run
+/// under the lock, so it must not use this cache. A hit takes one short lock and reads no clock; a release is one atomic. With
+/// [`Mode::Relaxed`](crate::Mode::Relaxed) a hit takes no lock, the order is approximate, and inserts are slower:
+/// [`Mode`](crate::Mode) says when that is worth it.
 ///
 /// # Examples
 /// ```

@@ -13,7 +13,8 @@ use std::time::Instant;
 ///
 /// A line is `time,key,size,cost_ns`: microseconds since the writer was made, a number for the key, charged bytes, and
 /// what the entry costs to make. There is one for each hit, and one for each entry put in, by commit or insert; a miss that
-/// is never filled has no size and leaves no line. Keys are numbered by a hash that does not change from run to run.
+/// is never filled, or whose fill was refused, leaves no line. Keys are numbered by a hash that does not change from run to run.
+/// Lines of several threads may be a few microseconds out of order.
 ///
 /// Lines are collected and written in blocks of 64 KiB, never while the cache is locked, though other requests that are traced wait
 /// for the block. Clones write to the same place; the last to go writes the rest.

@@ -12,7 +12,7 @@ mod jit_synth;
 #[allow(dead_code, reason = "the study uses more of it")]
 mod replay;
 
-use hapax::Policy;
+use hapax::{Mode, Policy};
 use jit_synth::{COSTS, with_costs};
 use replay::{Request, footprint_bytes, replay};
 use std::path::Path;
@@ -40,7 +40,7 @@ fn lru_misses_exactly_what_an_independent_simulator_says() {
     for row in rows {
         let row: Vec<u64> = row.split(',').map(|field| field.parse().unwrap()).collect();
         let [budget_bytes, count, misses, bytes, missed_bytes] = row[..] else { panic!("{row:?}") };
-        let tally = replay(&requests, Policy::Lru, budget_bytes).unwrap();
+        let tally = replay(&requests, Policy::Lru, Mode::Exact, budget_bytes).unwrap();
         assert_eq!((tally.requests.count, tally.requests.bytes), (count, bytes.into()));
         assert_eq!((tally.misses.count, tally.misses.bytes), (misses, missed_bytes.into()), "of {budget_bytes} bytes");
         compared += 1;
@@ -65,7 +65,7 @@ fn camp_misses_less_cost_than_lru() {
             let footprint = footprint_bytes(&requests);
             for share in BUDGETS {
                 let budget = (footprint as f64 * share) as u64;
-                let missed = |policy| replay(&requests, policy, budget).unwrap().cost_miss_ratio();
+                let missed = |policy| replay(&requests, policy, Mode::Exact, budget).unwrap().cost_miss_ratio();
                 let (camp, lru) = (missed(Policy::Camp), missed(Policy::Lru));
                 println!("{name}, cost {model}, budget {share}: CAMP {camp:.4}, LRU {lru:.4}, {:.4}x", camp / lru);
                 ratios.push(camp / lru);

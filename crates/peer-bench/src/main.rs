@@ -54,8 +54,13 @@ fn main() {
     let promises = if asked("budget") { promises::rows() } else { Vec::new() };
     for row in &promises {
         println!(
-            "{:<14} worst live {:.3}, of 20 items of 4 % {}, largest {} %, after oversize {}",
-            row.name, row.worst_live, row.items_of_4_percent, row.largest_percent, row.after_oversize
+            "{:<14} worst live {:.3}, of 20 items of 4 % {}, largest {} %, before oversize {}, after {}",
+            row.name,
+            row.worst_live,
+            row.items_of_4_percent,
+            row.largest_percent,
+            row.before_oversize,
+            row.after_oversize
         );
     }
     let mut timed: Vec<Row> = Vec::new();

@@ -23,6 +23,7 @@ pub fn rows() -> Vec<Row> {
         ("hapax", Policy::Lru, Mode::Exact),
         ("hapax relaxed", Policy::Lru, Mode::Relaxed),
         ("hapax CAMP", Policy::Camp, Mode::Exact),
+        ("hapax CAMP relaxed", Policy::Camp, Mode::Relaxed),
     ];
     for (name, policy, mode) in kinds {
         let (entry, span) = of_hapax(policy, mode);

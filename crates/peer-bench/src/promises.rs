@@ -1,7 +1,7 @@
 //! What the caches do with their budget: how far the bytes alive exceed it, what they refuse, what a large item evicts.
 
 use crate::work::{code_bytes, key};
-use hapax::{CacheOptions, DryDevice, Heap, HeapOptions, Lookup, Policy, VramCache};
+use hapax::{CacheOptions, DryDevice, Heap, HeapOptions, Lookup, Mode, VramCache};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -18,7 +18,9 @@ pub struct Row {
     pub items_of_4_percent: usize,
     /// The largest single item that an empty cache keeps, in per cent of its budget.
     pub largest_percent: u64,
-    /// Of 1,000 entries, how many are resident after an item of one and a half budgets was offered.
+    /// Of 1,000 entries that fit, how many are resident.
+    pub before_oversize: usize,
+    /// And how many are after an item of one and a half budgets was offered.
     pub after_oversize: usize,
 }
 
@@ -63,7 +65,8 @@ trait ByBytes: Sync {
 
 pub fn rows() -> Vec<Row> {
     vec![
-        row("hapax", |budget| Box::new(Hapax::new(budget))),
+        row("hapax", |budget| Box::new(Hapax::new(budget, Mode::Exact))),
+        row("hapax relaxed", |budget| Box::new(Hapax::new(budget, Mode::Relaxed))),
         row("Mutex<lru>", |budget| Box::new(Peer::new(MutexLru::new(budget)))),
         row("quick_cache", |budget| Box::new(Peer::new(quick_cache(budget)))),
         row("moka", |budget| Box::new(Peer::new(moka(budget)))),
@@ -93,8 +96,10 @@ fn row(name: &'static str, new: impl Fn(u64) -> Box<dyn ByBytes>) -> Row {
         empty.has(key(0))
     });
     let full = new(BUDGET);
-    (0..1000).for_each(|i| full.put(key(i), BUDGET / 1000));
+    // In whole granules of hapax's heap, so that a thousand fit everywhere.
+    (0..1000).for_each(|i| full.put(key(i), BUDGET / 1000 / 256 * 256));
     full.settle();
+    let before_oversize = (0..1000).filter(|&i| full.has(key(i))).count();
     full.put(key(5000), BUDGET / 2 * 3);
     full.settle();
     Row {
@@ -102,6 +107,7 @@ fn row(name: &'static str, new: impl Fn(u64) -> Box<dyn ByBytes>) -> Row {
         worst_live: busy.most_live() as f64 / BUDGET as f64,
         items_of_4_percent: (0..20).filter(|&i| items.has(key(i))).count(),
         largest_percent: largest.unwrap_or(0),
+        before_oversize,
         after_oversize: (0..1000).filter(|&i| full.has(key(i))).count(),
     }
 }
@@ -113,10 +119,10 @@ struct Hapax {
 }
 
 impl Hapax {
-    fn new(budget: u64) -> Self {
+    fn new(budget: u64, mode: Mode) -> Self {
         // Room beyond the budget is for fragments alone; the ledger shows what is used of it.
         let heap = Heap::new(DryDevice::new(), HeapOptions::new(4 * budget).slab_bytes(4 * budget)).unwrap();
-        let cache = VramCache::with_options(&heap, CacheOptions::new(budget).policy(Policy::Lru)).unwrap();
+        let cache = VramCache::with_options(&heap, CacheOptions::new(budget).mode(mode)).unwrap();
         Hapax { cache, heap }
     }
 }

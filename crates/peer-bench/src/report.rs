@@ -55,13 +55,18 @@ pub fn markdown(
         text += "\n## Budgets\n\n\
             64 MiB, 20,000 inserts from two threads, sizes log-normal around 16 KiB. Bytes alive are those of values whose \
             destructor has not run, the new one included; hapax's are its heap's, filled as documented: room first, then memory.\n\n\
-            | | worst bytes alive / budget | of 20 items of 4 %, resident | largest item kept by an empty cache | of 1,000 entries, \
-            left after an item of 150 % |\n|---|---|---|---|---|\n";
+            | | worst bytes alive / budget | of 20 items of 4 %, resident | largest item kept by an empty cache | of 1,000 entries \
+            that fit, resident | left after an item of 150 % |\n|---|---|---|---|---|---|\n";
         for row in promises {
             let _ = writeln!(
                 text,
-                "| {} | {:.3} | {} | {} % | {} |",
-                row.name, row.worst_live, row.items_of_4_percent, row.largest_percent, row.after_oversize
+                "| {} | {:.3} | {} | {} % | {} | {} |",
+                row.name,
+                row.worst_live,
+                row.items_of_4_percent,
+                row.largest_percent,
+                row.before_oversize,
+                row.after_oversize
             );
         }
     }

@@ -24,7 +24,7 @@ pub(crate) mod lru;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Policy {
-    /// Exactly the least recently used, whatever it costs to make again. O(1).
+    /// The least recently used, whatever it costs to make again: exactly, in [`Mode::Exact`](crate::Mode::Exact). O(1).
     #[default]
     Lru,
     /// What is cheapest to make again for the bytes that it takes, and not used lately: for caches of compiled code,
@@ -35,7 +35,7 @@ pub enum Policy {
     /// key-value stores" (Middleware 2014), in integers: the least of *H* leaves first, where *H = L + r* as of the
     /// entry's last use. *r* is the cost in ns per byte, times 2^16 and between 1 and 2^44, kept to five significant
     /// bits, and doubled from the second use on; *L* is the greatest *H* that was evicted so far. Of equal *H* the lesser *r*
-    /// leaves first, and then the one used longer ago. Exact: no sampling.
+    /// leaves first, and then the one used longer ago. No sampling, and exact in [`Mode::Exact`](crate::Mode::Exact).
     ///
     /// O(1): at most ten comparisons more where the head of a queue changes. There is one queue for each *r*.
     Camp,
