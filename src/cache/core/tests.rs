@@ -250,3 +250,47 @@ fn an_eviction_lets_a_bounded_number_of_used_entries_stay() {
     assert_eq!(bench.insert(entries, 1).unwrap(), [turn - 1], "the first after the bound, although it was used");
     assert_eq!(bench.insert(entries + 1, 1).unwrap(), [2 * turn - 1], "and on from there");
 }
+
+/// What a write is pending to.
+struct Written {
+    pending: bool,
+}
+
+impl Stored for Written {
+    type View = ();
+
+    fn charge_bytes(&self, _: u64) -> u64 {
+        1
+    }
+
+    fn view(&self) {}
+
+    fn lend(&mut self, _: StreamSet) -> bool {
+        self.pending
+    }
+
+    fn write_pending(&self) -> bool {
+        self.pending
+    }
+}
+
+/// Two threads may both have seen the write pass; whoever comes second finds the entry open, and read by others.
+#[test]
+fn a_write_that_has_passed_is_noted_once_and_opens_what_is_not_retired() {
+    for retired in [false, true] {
+        let counts = Counts::lock_free();
+        let mut core: Core<u32, Written, Lru> = Core::behind(Some(&Front::new()), Lru::default(), 8, usize::MAX, 1);
+        core.make_room_for(Place::Absent, 1, &counts).unwrap();
+        core.admit(0, 0, Written { pending: true }, 0, &counts);
+        let Place::Resident(slot) = core.find(0, &0) else { panic!("it was put in") };
+        assert!(core.hit(slot, counts.at(slot), StreamSet::EMPTY).1 && !counts.at(slot).is_open());
+        let mut out = Removed::new();
+        if retired {
+            core.retire(slot, &counts, &mut out);
+        }
+        core.change_pending(slot, &counts, |held| held.pending = false);
+        core.change_pending(slot, &counts, |_| panic!("others may read it"));
+        assert_eq!(counts.at(slot).is_open(), !retired);
+        core.validate(&counts);
+    }
+}
