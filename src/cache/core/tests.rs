@@ -2,6 +2,7 @@
 //! are compared with a slow oracle by `tests/model.rs`.
 
 use super::*;
+use crate::cache::front::pin::Pin;
 use crate::cache::policy::camp::Camp;
 use crate::cache::policy::lru::Lru;
 
@@ -230,7 +231,7 @@ fn a_lookup_that_meets_what_is_being_replaced_is_no_lease() {
     }
     bench.lease(1);
     let slot = bench.slot(0);
-    assert!(bench.counts.at(slot).close() && !bench.counts.at(slot).pin(), "closed");
+    assert!(bench.counts.at(slot).close() && bench.counts.at(slot).pin() == Pin::Closed, "closed");
     let refused = bench.core.make_room(Sum::one(5), Some(slot), &bench.counts).map(|out| out.len());
     assert_eq!(refused, Err(Error::NoRoom { need_bytes: 5, held_bytes: 4, budget_bytes: 8 }));
 }
@@ -243,7 +244,8 @@ fn an_eviction_lets_a_bounded_number_of_used_entries_stay() {
     for key in 0..entries {
         bench.insert(key, 1).unwrap();
         let slot = bench.slot(key);
-        assert!(bench.counts.at(slot).pin(), "open");
+        assert_eq!(bench.counts.at(slot).pin(), Pin::Unmarked);
+        bench.counts.at(slot).mark_used();
         bench.release(key);
     }
     let turn = relaxed::CHANCES + 1;

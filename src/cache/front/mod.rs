@@ -10,6 +10,7 @@ mod tally;
 pub(crate) mod words;
 
 use crate::cache::count::{Count, CountPage, Counts};
+use crate::cache::front::pin::Pin;
 use crate::cache::front::table::Table;
 use crate::cache::front::tally::Tally;
 use crate::cache::front::words::Words;
@@ -34,6 +35,14 @@ pub(crate) struct Front<K, S> {
 pub(crate) struct Page<K, S> {
     chunk: Arc<Chunk<K, S>>,
     counts: CountPage,
+}
+
+/// What a lookup that was no hit at once goes on with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Missed {
+    pub(crate) hash: u32,
+    /// What was found is closed: only the core knows more.
+    pub(crate) is_closed: bool,
 }
 
 /// A lease that a lookup is not sure of yet.
@@ -70,7 +79,7 @@ impl<K, S> Front<K, S> {
         self.hits.sum()
     }
 
-    /// A lease, if an open entry of the key is found at once.
+    /// A lease, if an open entry of the key is found at once; else whether `search` may find one.
     #[inline(always)]
     pub(crate) fn hit<'a, Q, P: Order>(
         &'a self,
@@ -78,15 +87,17 @@ impl<K, S> Front<K, S> {
         hash: u32,
         key: &Q,
         stream: StreamSet,
-    ) -> Option<Hit<'a, S::View>>
+    ) -> Result<Hit<'a, S::View>, Missed>
     where
         K: Borrow<Q> + Hash + Eq,
         Q: ?Sized + Eq,
         S: Stored,
     {
-        match self.lease(index, self.words.likely(hash)?, key, stream) {
-            Leased::Hit(hit) => Some(hit),
-            Leased::Closed | Leased::OtherKey => None,
+        let Some(slot) = self.words.likely(hash) else { return Err(Missed { hash, is_closed: false }) };
+        match self.lease(index, slot, key, stream) {
+            Leased::Hit(hit) => Ok(hit),
+            Leased::Closed => Err(Missed { hash, is_closed: true }),
+            Leased::OtherKey => Err(Missed { hash, is_closed: false }),
         }
     }
 
@@ -130,9 +141,9 @@ impl<K, S> Front<K, S> {
         let page = self.pages.of(slot);
         let (cell, count) = (&page.chunk[slot as usize % PAGE], page.counts.at(slot));
         cell.prefetch();
-        let open = count.pin();
+        let pin = count.pin();
         let pinned = Pinned { index, slot, count }; // gives the lease back, also if `K::eq` panics
-        if !open {
+        if pin == Pin::Closed {
             return Leased::Closed;
         }
         let view_of = |held: &Slot<K, S>| {
@@ -142,6 +153,9 @@ impl<K, S> Front<K, S> {
         // SAFETY: `pinned` is a lease of the slot's entry, taken while it was open.
         let Some(view) = (unsafe { cell.read_pinned(view_of) }) else { return Leased::OtherKey };
         std::mem::forget(pinned);
+        if pin == Pin::Unmarked {
+            count.mark_used();
+        }
         count.note(stream);
         self.hits.add_one();
         Leased::Hit(Hit { slot, count, view, write_pending: false })
@@ -158,6 +172,10 @@ enum Leased<'a, V> {
 /// The lease goes back.
 impl<K: Hash + Eq, S: Stored, P: Order> Drop for Pinned<'_, K, S, P> {
     fn drop(&mut self) {
+        if planted(Bug::UntoldRelease) {
+            self.count.release();
+            return;
+        }
         self.index.release_counted(self.slot, self.count);
     }
 }

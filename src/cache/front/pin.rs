@@ -25,30 +25,43 @@ pub(crate) const LOCK_FREE: u32 = 16;
 /// As many leases are told from none by the topmost bit.
 const _: () = assert!(MOST.wrapping_mul(ONE) == 1 << 31);
 
+/// What a lease taken without the lock found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pin {
+    /// Open, and marked as used.
+    Open,
+    /// Open; who uses it marks it.
+    Unmarked,
+    /// The lease's holder may look at nothing, and owes it back like any other.
+    Closed,
+}
+
 impl Count {
-    /// One lease more, without the lock. `false`: the entry is not open; its holder may look at nothing, and owes the
-    /// lease back like any other.
+    /// One lease more, without the lock.
     #[inline]
-    pub(crate) fn pin(&self) -> bool {
+    pub(crate) fn pin(&self) -> Pin {
         let order = if planted(Bug::RelaxedPin) { Ordering::Relaxed } else { Ordering::Acquire };
         let before = self.released.fetch_sub(ONE, order);
         if before & (CLOSED | PASSED | USED) == USED && (before & !FLAGS).wrapping_neg() < MOST * ONE {
-            return true;
+            return Pin::Open;
         }
         self.pinned_otherwise(before)
     }
 
     #[cold]
-    fn pinned_otherwise(&self, before: u32) -> bool {
+    fn pinned_otherwise(&self, before: u32) -> Pin {
         if leases(before) >= MOST {
             self.released.fetch_add(ONE, Ordering::Relaxed);
             panic!("{MOST} leases of one entry: they are being forgotten");
         }
         let open = before & (CLOSED | PASSED) == 0 || planted(Bug::PinOfClosed);
-        if open {
-            self.released.fetch_or(USED, Ordering::Relaxed);
-        }
-        open
+        if open { Pin::Unmarked } else { Pin::Closed }
+    }
+
+    /// Of a leased entry that was open. An eviction that comes by takes the mark, and tells the order.
+    #[cold]
+    pub(crate) fn mark_used(&self) {
+        self.released.fetch_or(USED, Ordering::Relaxed);
     }
 
     #[inline]
@@ -97,6 +110,9 @@ impl Count {
                 return false;
             }
             let after = before | if leased { flag } else { 0 } | if closes { CLOSED } else { 0 };
+            if after == before {
+                return leased; // nothing to be beaten at by those who hit it meanwhile
+            }
             match self.released.compare_exchange_weak(before, after, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return leased,
                 Err(now) => before = now,
@@ -121,11 +137,8 @@ impl Count {
         }
     }
 
-    /// The streams that a closed, unleased entry was lent to, for the entry to take along.
+    /// The streams that a closed, unleased entry was lent to, for the entry to take along. In relaxed mode.
     pub(crate) fn take_notes(&self) -> StreamSet {
-        if !self.is_lock_free() {
-            return StreamSet::EMPTY;
-        }
         let notes = StreamSet::from_bits(self.taken.load(Ordering::Relaxed));
         self.taken.store(0, Ordering::Relaxed);
         notes
