@@ -10,7 +10,7 @@ pub(crate) mod words;
 use crate::cache::core::{Core, Counters, Place, Removed, Row, Sum};
 use crate::cache::count::{Count, Counts};
 use crate::cache::flight::{Flights, Gate, Patience, with_wait_graph_locked};
-use crate::cache::front::{Front, Missed};
+use crate::cache::front::Front;
 use crate::cache::options::Mode;
 use crate::cache::planted::{Bug, planted};
 use crate::cache::policy::Order;
@@ -125,35 +125,33 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
     {
         match self.get_at_once(key, stream) {
             Ok(hit) => Some(hit),
-            Err(missed) => self.get_missed(missed, key, stream),
+            Err(hash) => self.get_hashed(hash, key, stream),
         }
     }
 
-    /// In relaxed mode a lease, if that is all that it takes; else what `get_missed` wants. Apart, so that the short
+    /// In relaxed mode a lease, if that is all that it takes; else the key's hash, for `get_hashed`. Apart, so that the short
     /// way through both is nothing but the hit.
     #[inline(always)]
-    pub(crate) fn get_at_once<Q>(&self, key: &Q, stream: StreamSet) -> Result<Hit<'_, S::View>, Missed>
+    pub(crate) fn get_at_once<Q>(&self, key: &Q, stream: StreamSet) -> Result<Hit<'_, S::View>, u32>
     where
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq,
     {
         let hash = self.hash(key);
-        match &self.front {
-            Some(front) => front.hit(self, hash, key, stream),
-            None => Err(Missed { hash, is_closed: false }),
-        }
+        self.front.as_ref().and_then(|front| front.hit(self, hash, key, stream)).ok_or(hash)
     }
 
     #[inline]
-    pub(crate) fn get_missed<Q>(&self, missed: Missed, key: &Q, stream: StreamSet) -> Option<Hit<'_, S::View>>
+    pub(crate) fn get_hashed<Q>(&self, hash: u32, key: &Q, stream: StreamSet) -> Option<Hit<'_, S::View>>
     where
         K: Borrow<Q>,
         Q: ?Sized + Eq,
     {
-        if let Some(hit) = self.search(missed, key, stream) {
-            return Some(hit);
+        if let Some(front) = &self.front {
+            if let Some(hit) = front.search(self, hash, key, stream) {
+                return Some(hit);
+            }
         }
-        let Missed { hash, .. } = missed;
         let mut state = self.state.lock();
         match state.core.find(hash, key) {
             Place::Resident(slot) => Some(self.hit(state, slot, stream)),
@@ -164,31 +162,19 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
         }
     }
 
-    /// In relaxed mode a lease, if a longer look without the lock finds an open entry.
-    #[inline(always)]
-    fn search<Q>(&self, missed: Missed, key: &Q, stream: StreamSet) -> Option<Hit<'_, S::View>>
-    where
-        K: Borrow<Q>,
-        Q: ?Sized + Eq,
-    {
-        let front = self.front.as_ref().filter(|_| !missed.is_closed)?;
-        front.search(self, missed.hash, key, stream)
-    }
-
     /// A lease, or the key's vacancy, waiting for another's fill as long as `patience` lasts.
     pub(crate) fn lookup<Q>(&self, key: &Q, stream: StreamSet, patience: Patience) -> Result<Found<'_, S::View>, Error>
     where
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
-        let missed = match self.get_at_once(key, stream) {
-            Ok(hit) => return Ok(Found::Hit(hit)),
-            Err(missed) => missed,
-        };
-        if let Some(hit) = self.search(missed, key, stream) {
-            return Ok(Found::Hit(hit));
+        let hash = self.hash(key);
+        if let Some(front) = &self.front {
+            let hit = front.hit(self, hash, key, stream);
+            if let Some(hit) = hit.or_else(|| front.search(self, hash, key, stream)) {
+                return Ok(Found::Hit(hit));
+            }
         }
-        let Missed { hash, .. } = missed;
         let mut owned: Option<K> = None; // declared before the guard, so that it is dropped after it
         let mut state = self.state.lock();
         loop {

@@ -176,11 +176,11 @@ impl<K: Hash + Eq, V: Resident> Cache<K, V> {
     {
         stream.check(self.heap.device())?;
         let number = self.trace_number(key);
-        let missed = match self.index.get_at_once(key, stream.note()) {
+        let hash = match self.index.get_at_once(key, stream.note()) {
             Ok(hit) => return self.lend(hit, stream, number).map(Some),
-            Err(missed) => missed,
+            Err(hash) => hash,
         };
-        match self.index.get_missed(missed, key, stream.note()) {
+        match self.index.get_hashed(hash, key, stream.note()) {
             Some(hit) => self.lend(hit, stream, number).map(Some),
             None => {
                 told::missed();
