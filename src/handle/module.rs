@@ -21,7 +21,8 @@ use std::sync::Arc;
 /// allocations unload it. Its charge is the bytes of its image in whole granules: an estimate, since the driver does
 /// not tell what a module takes on the card.
 ///
-/// ```no_run
+#[cfg_attr(feature = "cuda", doc = "```no_run")]
+#[cfg_attr(not(feature = "cuda"), doc = "```ignore")]
 /// use hapax::{CudaDevice, Heap, HeapOptions, Launch, LaunchShape};
 ///
 /// let heap = Heap::new(CudaDevice::open(0)?, HeapOptions::new(1 << 20))?;
