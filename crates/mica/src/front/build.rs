@@ -54,12 +54,12 @@ impl Builder {
         to
     }
 
-    /// The number of a callee, or of one that is the same.
-    pub fn callee(&mut self, callee: Callee) -> u32 {
+    /// The number of the callee of that name, which `callee` describes if it is new.
+    pub fn callee(&mut self, name: &str, callee: impl FnOnce() -> Callee) -> u32 {
         let callees = &mut self.function.callees;
-        let known = callees.iter().position(|known| known.name == callee.name);
+        let known = callees.iter().position(|known| known.name == name);
         known.unwrap_or_else(|| {
-            callees.push(callee);
+            callees.push(callee());
             callees.len() - 1
         }) as u32
     }

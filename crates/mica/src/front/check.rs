@@ -23,19 +23,19 @@ pub fn read(file: &str, text: &str) -> Result<Module, Problem> {
 }
 
 /// Checks files that import nothing beyond each other, and builds their functions. Each has a name, a text, and what
-/// [`read`] made of it.
-pub fn compile(files: &[(String, String, Module)]) -> Result<Vec<Compiled>, Problem> {
+/// [`read`] made of it, out of which the functions are taken: each goes when it is built, and the next one gets its memory.
+pub fn compile(files: &mut [(String, String, Module)]) -> Result<Vec<Compiled>, Problem> {
     let mut names = Names::default();
-    for (file, text, module) in files {
+    for (file, text, module) in &*files {
         names.add_records(module).map_err(|complaint| problem(file, text, complaint))?;
     }
-    for (file, text, module) in files {
+    for (file, text, module) in &*files {
         names.add_members(module).map_err(|complaint| problem(file, text, complaint))?;
     }
     let mut compiled = Vec::new();
-    for (number, (file, text, module)) in files.iter().enumerate() {
-        for function in &module.functions {
-            let built = Checker::check(&names, function).map_err(|complaint| problem(file, text, complaint))?;
+    for (number, (file, text, module)) in files.iter_mut().enumerate() {
+        for function in std::mem::take(&mut module.functions) {
+            let built = Checker::check(&names, &function).map_err(|complaint| problem(file, text, complaint))?;
             compiled.push(Compiled { function: built, file: number, line: function.at.line });
         }
     }

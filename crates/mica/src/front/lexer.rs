@@ -19,26 +19,33 @@ pub enum Token<'a> {
     End,
 }
 
-/// All but the separators. The longest first, so that none is taken for its beginning.
-const SIGNS: &[&str] = &[
-    ">>>=", ">>>", "<<=", ">>=", "==", "!=", "<=", ">=", "&&", "||", "<<", ">>", "+=", "-=", "*=", "/=", "%=", "&=",
-    "|=", "^=", "->", "..", "+", "-", "*", "/", "%", "&", "|", "^", "!", "<", ">", "=", ".",
-];
-
-/// Signs that begin no longer one, which are most of a text.
-fn separator(byte: u8) -> Option<&'static str> {
-    Some(match byte {
-        b'(' => "(",
-        b')' => ")",
-        b'[' => "[",
-        b']' => "]",
-        b'{' => "{",
-        b'}' => "}",
-        b',' => ",",
-        b':' => ":",
-        b';' => ";",
-        _ => return None,
-    })
+/// The signs that begin with that byte, the longest first, so that none is taken for its beginning.
+fn signs(first: u8) -> &'static [&'static str] {
+    match first {
+        b'(' => &["("],
+        b')' => &[")"],
+        b'[' => &["["],
+        b']' => &["]"],
+        b'{' => &["{"],
+        b'}' => &["}"],
+        b',' => &[","],
+        b':' => &[":"],
+        b';' => &[";"],
+        b'.' => &["..", "."],
+        b'=' => &["==", "="],
+        b'!' => &["!=", "!"],
+        b'<' => &["<<=", "<<", "<=", "<"],
+        b'>' => &[">>>=", ">>>", ">>=", ">>", ">=", ">"],
+        b'&' => &["&&", "&=", "&"],
+        b'|' => &["||", "|=", "|"],
+        b'^' => &["^=", "^"],
+        b'+' => &["+=", "+"],
+        b'-' => &["-=", "->", "-"],
+        b'*' => &["*=", "*"],
+        b'/' => &["/=", "/"],
+        b'%' => &["%=", "%"],
+        _ => &[],
+    }
 }
 
 /// What is left of a text.
@@ -117,9 +124,7 @@ impl<'a> Lexer<'a> {
         if first == '\'' {
             return self.character();
         }
-        let head = &self.rest.as_bytes()[..self.rest.len().min(4)];
-        let longer = || SIGNS.iter().find(|sign| sign.as_bytes()[0] == head[0] && head.starts_with(sign.as_bytes()));
-        match separator(head[0]).or_else(|| longer().copied()) {
+        match signs(self.rest.as_bytes()[0]).iter().find(|sign| self.rest.starts_with(**sign)) {
             Some(sign) => {
                 self.take_plain(sign.len());
                 Ok(Token::Sign(sign))

@@ -6,10 +6,29 @@ use crate::front::ast::{
 use crate::front::lexer::{Lexer, Token};
 use crate::front::source::{Checked, Complaint, Position, complain};
 
-const KEYWORDS: &[&str] = &[
-    "import", "struct", "fn", "kernel", "let", "var", "if", "else", "while", "for", "in", "return", "break",
-    "continue", "launch", "true", "false",
-];
+fn is_keyword(word: &str) -> bool {
+    matches!(
+        word,
+        "import"
+            | "struct"
+            | "fn"
+            | "kernel"
+            | "let"
+            | "var"
+            | "if"
+            | "else"
+            | "while"
+            | "for"
+            | "in"
+            | "return"
+            | "break"
+            | "continue"
+            | "launch"
+            | "true"
+            | "false"
+    )
+}
+
 /// Brackets and blocks inside each other; more would overflow the stack of a recursive descent.
 const DEPTH_AT_MOST: u32 = 200;
 /// Operations in one expression: each makes its tree deeper, and what walks it recurses.
@@ -134,7 +153,7 @@ impl<'a> Parser<'a> {
 
     fn name(&mut self, what: &str) -> Checked<String> {
         match &self.token {
-            Token::Name(name) if !KEYWORDS.contains(name) => {
+            Token::Name(name) if !is_keyword(name) => {
                 let name = (*name).to_owned();
                 self.pass();
                 Ok(name)
@@ -153,6 +172,8 @@ impl<'a> Parser<'a> {
                 break;
             }
         }
+        // Lists are short and many, and a new one has room for four.
+        items.shrink_to_fit();
         Ok(items)
     }
 
@@ -213,6 +234,7 @@ impl<'a> Parser<'a> {
         while !self.takes("}") {
             statements.push(self.deeper(Self::statement)?);
         }
+        statements.shrink_to_fit();
         Ok(statements)
     }
 
@@ -383,7 +405,7 @@ impl<'a> Parser<'a> {
             Token::Text(bytes) => ExpressionKind::Text(bytes),
             Token::Name("true") => ExpressionKind::Bool(true),
             Token::Name("false") => ExpressionKind::Bool(false),
-            Token::Name(name) if !KEYWORDS.contains(&name) => {
+            Token::Name(name) if !is_keyword(name) => {
                 let name = name.to_owned();
                 self.named(name)?
             }
