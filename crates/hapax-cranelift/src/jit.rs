@@ -260,7 +260,6 @@ impl Jit {
         let names: Vec<&str> = units.iter().map(Unit::name).collect();
         let known: Vec<Known> = {
             let mut table = self.table();
-            table.reserve(units.len());
             names.iter().zip(&digests).map(|(name, digest)| table.request(name, digest, purpose)).collect()
         };
         let mut wanted = Vec::with_capacity(units.len());
@@ -375,7 +374,8 @@ impl Jit {
         pages: &mut Pages,
     ) -> Vec<(usize, Result<CodePtr, Error>)> {
         let all: Vec<&Ready> = ready.iter().collect();
-        pages.expect(&self.0.space, ready);
+        let expected = pages.expect(&self.0.space, ready);
+        self.table().reserve(expected);
         if let Ok(codes) = self.link(&all, purpose, pages) {
             let codes = codes.into_iter().map(|code| Ok(CodePtr::new(code, self.0.clone())));
             return ready.iter().map(|ready| ready.wanted.at).zip(codes).collect();
@@ -420,8 +420,8 @@ impl Jit {
                 function: name.clone(),
                 reason: "its artifact is not of this format".to_owned(),
             })?;
-            table.check_abi(imports, name, view.abi)?;
-            definitions.push(Definition { name, abi: view.abi, digest: *digest, tier: *tier });
+            let unit = table.claim(imports, name, view.abi)?;
+            definitions.push(Definition { name, unit, abi: view.abi, digest: *digest, tier: *tier });
             batch.function(name.clone(), view, |symbol| table.resolve(imports, name, symbol, &mut refers))?;
         }
         drop(table);
@@ -432,11 +432,11 @@ impl Jit {
         let take = |sections| pages.take(inner, sections);
         let linked: Arc<Linked> = Arc::new(batch.link(take, common_entry)?);
         let codes = self.table().publish(imports, &linked, refers, definitions, purpose)?;
-        for one in ready.iter().filter(|one| one.stored) {
-            inner.counters.store_hit(one.bytes.meta().compile_ns);
-            if purpose.is_request() {
-                self.hint_hit(&one.wanted.digest);
-            }
+        let stored = || ready.iter().filter(|one| one.stored);
+        let saved_ns = stored().fold(0, |sum: u64, one| sum.wrapping_add(one.bytes.meta().compile_ns));
+        inner.counters.store_hits(stored().count() as u64, saved_ns);
+        if inner.hints.is_some() && purpose.is_request() {
+            stored().for_each(|one| self.hint_hit(&one.wanted.digest));
         }
         Ok(codes)
     }
@@ -456,13 +456,16 @@ struct Pages {
 }
 
 impl Pages {
-    /// Makes room for all code of the call, by what the first of it takes.
-    fn expect(&mut self, space: &Arc<Space>, ready: &[Ready]) {
+    /// Makes room for all code of the call, by what the first of it takes. Returns how many units are probably still to come,
+    /// these included.
+    fn expect(&mut self, space: &Arc<Space>, ready: &[Ready]) -> usize {
         let bytes: usize = ready.iter().map(|one| one.bytes.len()).sum();
         if self.room.is_none() {
             self.room = space.room(bytes.saturating_mul(self.chunks));
         }
+        let units = ready.len() * self.chunks.max(1);
         self.chunks = self.chunks.saturating_sub(1);
+        units
     }
 
     fn take(&mut self, inner: &Inner, sections: Sections) -> Result<Fresh, NoPages> {

@@ -45,7 +45,7 @@ impl Core {
             Err(Miss::Absent) if self.look_if_due(self.settings.look_every_ns) => self.lookup(key),
             found => found,
         };
-        self.count(&found);
+        self.count(std::slice::from_ref(&found));
         found
     }
 
@@ -59,7 +59,7 @@ impl Core {
                 found[at] = again;
             }
         }
-        found.iter().for_each(|found| self.count(found));
+        self.count(&found);
         found
     }
 
@@ -77,20 +77,25 @@ impl Core {
         found
     }
 
-    fn count(&self, found: &Result<Record, Miss>) {
+    fn count(&self, found: &[Result<Record, Miss>]) {
         let counters = &self.counters;
-        let Err(miss) = found else {
-            if counters.hits.fetch_add(1, Ordering::Relaxed) % HITS_PER_GLANCE == 0 {
-                // Others may have cleared the directory, and should learn what is used here.
-                self.tend_if_due();
+        let mut hits = 0;
+        for found in found {
+            let Err(miss) = found else {
+                hits += 1;
+                continue;
+            };
+            counters.misses.fetch_add(1, Ordering::Relaxed);
+            match miss {
+                Miss::Damaged(_) => drop(counters.damaged.fetch_add(1, Ordering::Relaxed)),
+                Miss::Unreadable => drop(counters.unreadable.fetch_add(1, Ordering::Relaxed)),
+                _ => {}
             }
-            return;
-        };
-        counters.misses.fetch_add(1, Ordering::Relaxed);
-        match miss {
-            Miss::Damaged(_) => drop(counters.damaged.fetch_add(1, Ordering::Relaxed)),
-            Miss::Unreadable => drop(counters.unreadable.fetch_add(1, Ordering::Relaxed)),
-            _ => {}
+        }
+        let before = counters.hits.fetch_add(hits, Ordering::Relaxed);
+        if before.next_multiple_of(HITS_PER_GLANCE) < before.wrapping_add(hits) {
+            // Others may have cleared the directory, and should learn what is used here.
+            self.tend_if_due();
         }
     }
 
