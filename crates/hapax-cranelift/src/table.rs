@@ -96,6 +96,15 @@ pub(crate) struct Definition<'a> {
     pub(crate) tier: usize,
 }
 
+/// A batch that may run from now on.
+pub(crate) struct Published<'a> {
+    pub(crate) linked: Arc<Linked>,
+    /// Stubs that its code refers to.
+    pub(crate) refers: Vec<usize>,
+    /// In the order of its functions.
+    pub(crate) definitions: Vec<Definition<'a>>,
+}
+
 /// A unit that has an entry.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct UnitId(usize);
@@ -191,30 +200,32 @@ impl Table {
         other.map_or(Ok(UnitId(unit)), |other| Err(imports.differs(name, name, abi, other)))
     }
 
-    /// Makes the functions of a batch the definitions of their units, which are given in the batch's order.
+    /// Makes the functions of all these batches the definitions of their units.
     pub(crate) fn publish(
         &mut self,
         imports: &Imports,
-        linked: &Arc<Linked>,
-        refers: Vec<usize>,
-        definitions: Vec<Definition<'_>>,
+        batches: Vec<Published<'_>>,
         purpose: Purpose,
     ) -> Result<Vec<Arc<Code>>, Error> {
-        for Definition { name, unit, abi, .. } in &definitions {
+        for Definition { name, unit, abi, .. } in batches.iter().flat_map(|batch| &batch.definitions) {
             self.stub(unit.0, *abi)?;
             let entry = &self.entries[unit.0];
-            // What refers to a unit of its batch with another ABI is refused as if it came after it.
-            let wrong = entry.stubs.iter().find(|(other, stub)| other != abi && refers.contains(stub));
+            // What refers to a unit of these with another ABI is refused as if it came after it.
+            let is_used = |stub: &usize| batches.iter().any(|batch| batch.refers.contains(stub));
+            let wrong = entry.stubs.iter().find(|(other, stub)| other != abi && is_used(stub));
             if let Some((other, _)) = wrong {
                 return Err(imports.differs(name, name, *other, *abi));
             }
         }
-        self.add_batch(linked, refers);
-        let define = |(number, definition)| {
-            let code = Code { linked: linked.clone(), number };
-            self.define(imports, definition, code, purpose)
-        };
-        definitions.into_iter().enumerate().map(define).collect()
+        let mut codes = Vec::with_capacity(batches.iter().map(|batch| batch.definitions.len()).sum());
+        for Published { linked, refers, definitions } in batches {
+            self.add_batch(&linked, refers);
+            for (number, definition) in definitions.into_iter().enumerate() {
+                let code = Code { linked: linked.clone(), number };
+                codes.push(self.define(imports, definition, code, purpose)?);
+            }
+        }
+        Ok(codes)
     }
 
     /// Makes the code the definition that calls of the unit lead to, and retires the one before. What was decided by a
