@@ -238,17 +238,22 @@ impl CodeStore {
 
     /// As [`get`](CodeStore::get) of each key, in their order, in less time: see [`Store::get_many`].
     pub fn get_many(&self, keys: &[Key]) -> Vec<Result<Record, Miss>> {
-        let all = self.store.get_many(keys);
+        let mut all = vec![Err(Miss::Absent); keys.len()];
+        self.get_each(keys, &mut |at, found| all[at] = found);
+        all
+    }
+
+    fn get_each(&self, keys: &[Key], each: &mut dyn FnMut(usize, Result<Record, Miss>)) {
         let (mut hits, mut saved_ns) = (0, 0);
-        for (key, found) in keys.iter().zip(&all) {
-            match found {
+        self.store.get_each(keys, &mut |at, found| {
+            match &found {
                 Ok(found) => (hits, saved_ns) = (hits + 1, found.meta().compile_ns.wrapping_add(saved_ns)),
-                Err(miss) => tell_miss(key, miss),
+                Err(miss) => tell_miss(&keys[at], miss),
             }
-        }
+            each(at, found);
+        });
         observe::count("hapax.code.hits", hits);
         self.counters.saved_ns.fetch_add(saved_ns, Ordering::Relaxed);
-        all
     }
 
     /// Stores an artifact that was compiled elsewhere.
@@ -290,22 +295,39 @@ impl CodeStore {
         units: &[U],
         compile: fn(&U) -> Result<Vec<u8>, E>,
     ) -> Vec<Result<Compiled, CodeError<E>>> {
+        let mut all: Vec<Option<Result<Compiled, CodeError<E>>>> = units.iter().map(|_| None).collect();
+        self.get_or_compile_each(units, compile, |at, compiled| all[at] = Some(compiled));
+        all.into_iter().map(|compiled| compiled.expect("each unit is given")).collect()
+    }
+
+    /// As [`get_or_compile_many`](CodeStore::get_or_compile_many), and gives each to `each` with its number among the units as
+    /// soon as it is there: what is stored in the order in which it [is read](Store::get_each), what is missing when it is
+    /// compiled. No lock is held meanwhile.
+    pub fn get_or_compile_each<U: Unit, E>(
+        &self,
+        units: &[U],
+        compile: fn(&U) -> Result<Vec<u8>, E>,
+        mut each: impl FnMut(usize, Result<Compiled, CodeError<E>>),
+    ) {
         let keys: Vec<Key> = units.iter().map(|unit| Key::new(unit.kind(), unit.fingerprint())).collect();
         let mut landed = self.flights.landed();
+        let mut missing = Vec::new();
+        self.get_each(&keys, &mut |at, found| match found {
+            Ok(record) => each(at, self.verify(&units[at], keys[at], record, compile)),
+            Err(miss) => missing.push((at, miss)),
+        });
+        missing.sort_unstable_by_key(|(at, _)| *at);
         let mut missed = HashSet::new();
-        let found = self.get_many(&keys).into_iter().zip(keys).zip(units);
-        let compiled = found.map(|((found, key), unit)| {
+        for (at, miss) in missing {
+            let (unit, key) = (&units[at], keys[at]);
             // A unit that was given before has been compiled meanwhile.
-            let found = match found {
-                Err(_) if !missed.insert(key) => self.get(&key),
-                found => found,
-            };
-            match found {
+            let found = if missed.insert(key) { Err(miss) } else { self.get(&key) };
+            let compiled = match found {
                 Ok(record) => self.verify(unit, key, record, compile),
                 Err(miss) => self.compile_missing(unit, key, miss, &mut landed, compile),
-            }
-        });
-        compiled.collect()
+            };
+            each(at, compiled);
+        }
     }
 
     /// What follows a lookup that missed. `landed` flights had before it, those of this call counted in.

@@ -183,6 +183,9 @@ fn of_many_units_each_is_compiled_once_and_what_is_stored_is_not() {
     let bytes: Vec<&[u8]> = all.iter().map(|one| &**one.as_ref().unwrap()).collect();
     assert_eq!(bytes, [b"C", b"A", b"B"]);
     assert_eq!((again.stats().compiles, again.stats().saved_ns > 0), (0, true));
+    let mut given = Vec::new();
+    again.get_or_compile_each(&[Text("d"), Text("a")], upper, |at, one| given.push((at, one.unwrap().source)));
+    assert_eq!(given, [(1, Source::Stored), (0, Source::Compiled)], "what waits for no compiler comes first");
 }
 
 #[test]

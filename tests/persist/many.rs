@@ -207,3 +207,25 @@ fn layers_and_memory_give_the_same() {
     check(&many, &keys, &layers());
     check(&pack.get_many(&keys), &keys, &pack);
 }
+
+#[test]
+fn a_record_that_is_kept_stays_what_it_is_while_others_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let artifacts: Vec<Artifact> = (0..300).map(|number| Artifact::new(number, 2_000)).collect();
+    put_all(&artifacts, &open(&options(&folder)));
+    let store = open(&options(&folder));
+    let keys: Vec<Key> = artifacts.iter().map(|artifact| artifact.key).collect();
+    // All, some of what is read together, all of it here and there, and none.
+    let keeps: [fn(usize) -> bool; 4] = [|_| true, |at| at % 7 == 0, |at| at / 50 % 2 == 0, |_| false];
+    for keeps in keeps {
+        let (mut given, mut kept) = (vec![0; keys.len()], Vec::new());
+        store.get_each(&keys, &mut |at, record| {
+            let record = record.unwrap();
+            assert_eq!(*record, artifacts[at].payload);
+            given[at] += 1;
+            kept.extend(keeps(at).then_some((at, record)));
+        });
+        assert_eq!(given, vec![1; keys.len()]);
+        assert!(kept.iter().all(|(at, record)| **record == artifacts[*at].payload));
+    }
+}

@@ -246,6 +246,11 @@ impl<'a> View<'a> {
         sound.then_some(View { align_log2, abi, code, unwind, relocations, traps, symbols, data: objects })
     }
 
+    /// At how many places the code can trap.
+    pub(crate) fn trap_count(&self) -> usize {
+        self.traps.len() / TRAP_BYTES
+    }
+
     /// Where the code can trap, and with which of Cranelift's codes.
     pub(crate) fn traps(&self) -> impl Iterator<Item = (u32, NonZeroU8)> + use<'a> {
         self.traps.as_chunks::<TRAP_BYTES>().0.iter().map(|trap| trap_of(trap).expect("parsed before"))

@@ -1,16 +1,15 @@
 //! The `Jit`: memory first, then the store, then the compiler. Knows no file format and no instruction.
 
 use crate::arenas::Arenas;
-use crate::artifact::View;
-use crate::code::{Code, CodePtr, Location};
+use crate::code::{CodePtr, Location};
 use crate::compile::BakedAddresses;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::job::{Job, NotStored, Wanted, meta};
-use crate::link::{Batch, Linked};
-use crate::memory::{Fresh, NoPages, Room, Sections, Space};
+use crate::load::{Load, Pages, Ready};
+use crate::memory::Space;
 use crate::stats::{Counters, JitStats};
-use crate::table::{Definition, Known, Purpose, Table, Ticket};
+use crate::table::{Known, Purpose, Table, Ticket};
 use crate::tier::{Hints, TierPolicy, UnitUse};
 use crate::unit::{Lower, Lowers, Unit};
 use cranelift_codegen::isa::TargetIsa;
@@ -48,20 +47,12 @@ pub(crate) struct Inner {
     policy: Box<dyn TierPolicy>,
     pub(crate) hints: Option<Arc<dyn Hints>>,
     table: Mutex<Table>,
-    arenas: Mutex<Arenas>,
+    pub(crate) arenas: Mutex<Arenas>,
     enabled: AtomicBool,
 }
 
-/// Enough to share pages and the calls that seal them, few enough that what is read is still in the processor's cache when
-/// it is copied.
-const LINKED_AT_ONCE: usize = 256;
-
-/// The artifact of a unit that was not in memory.
-struct Ready {
-    wanted: Wanted,
-    bytes: Record,
-    stored: bool,
-}
+/// Enough to share the calls that seal pages, few enough that the first of them does not wait long for the last.
+const PUBLISHED_AT_ONCE: usize = 512;
 
 impl Jit {
     pub(crate) fn new(
@@ -123,9 +114,9 @@ impl Jit {
         lower: Lower<U>,
         purpose: Purpose,
     ) -> Vec<Result<CodePtr, Error>> {
-        let mut pages = Pages { chunks: units.len().div_ceil(LINKED_AT_ONCE), room: None };
+        let mut pages = Pages::new(units.len());
         let mut results = Vec::with_capacity(units.len());
-        for units in units.chunks(LINKED_AT_ONCE) {
+        for units in units.chunks(PUBLISHED_AT_ONCE) {
             results.extend(self.compile_chunk(units, lower, purpose, &mut pages));
         }
         results
@@ -142,17 +133,11 @@ impl Jit {
             return units.iter().map(|unit| Err(Error::Nested { function: unit.name().into() })).collect();
         }
         let mut results: Vec<Option<Result<CodePtr, Error>>> = units.iter().map(|_| None).collect();
-        let mut ready = Vec::with_capacity(units.len());
         let wanted = self.look_in_memory(units, purpose, &mut results);
-        for (at, found) in self.get_or_compile(wanted, units, lower) {
-            match found {
-                Ok(found) => ready.push(found),
-                Err(error) => results[at] = Some(Err(error)),
-            }
-        }
-        for (at, result) in self.load(&ready, units, lower, purpose, pages) {
-            results[at] = Some(result);
-        }
+        pages.passed_by(units.len() - wanted.len());
+        let mut load = Load::new(self, units, lower, purpose, pages, &mut results);
+        self.get_or_compile(wanted, units, lower, &mut |at, found| load.add(at, found));
+        load.finish();
         results.into_iter().map(|result| result.expect("each unit was loaded or refused")).collect()
     }
 
@@ -260,7 +245,6 @@ impl Jit {
         let names: Vec<&str> = units.iter().map(Unit::name).collect();
         let known: Vec<Known> = {
             let mut table = self.table();
-            table.reserve(units.len());
             names.iter().zip(&digests).map(|(name, digest)| table.request(name, digest, purpose)).collect()
         };
         let mut wanted = Vec::with_capacity(units.len());
@@ -285,24 +269,23 @@ impl Jit {
         wanted
     }
 
-    /// From the store, or compiled; by their places among the units.
-    fn get_or_compile<U: Unit>(
+    /// From the store, or compiled; each is given with its place among the units as soon as it is there.
+    pub(crate) fn get_or_compile<U: Unit>(
         &self,
         wanted: Vec<Wanted>,
         units: &[U],
         lower: Lower<U>,
-    ) -> Vec<(usize, Result<Ready, Error>)> {
+        each: &mut dyn FnMut(usize, Result<Ready, Error>),
+    ) {
         let inner = &*self.0;
         let job = |wanted: Wanted| Job { inner, unit: &units[wanted.at], wanted, lower };
         if !self.is_enabled() {
-            return wanted.into_iter().map(|wanted| (wanted.at, self.compile_now(job(wanted)))).collect();
+            return wanted.into_iter().for_each(|wanted| each(wanted.at, self.compile_now(job(wanted))));
         }
-        let mut found = Vec::with_capacity(wanted.len());
-        let wanted = self.better_stored(wanted, &mut found);
+        let wanted = self.better_stored(wanted, each);
         let jobs: Vec<Job<'_, U>> = wanted.into_iter().map(job).collect();
-        let artifacts = inner.store.get_or_compile_many(&jobs, Job::compile);
-        for (job, artifact) in jobs.into_iter().zip(artifacts) {
-            let wanted = job.wanted;
+        inner.store.get_or_compile_each(&jobs, Job::compile, |number, artifact| {
+            let wanted = jobs[number].wanted.clone();
             let at = wanted.at;
             let artifact = match artifact {
                 Ok(compiled) => {
@@ -316,9 +299,8 @@ impl Jit {
                 Err(CodeError::Compile(NotStored::Error(error))) => Err(error),
                 Err(other) => Err(Error::Store { function: wanted.name, message: other.to_string() }),
             };
-            found.push((at, artifact));
-        }
-        found
+            each(at, artifact);
+        });
     }
 
     fn choose_tier(&self, name: &str, digest: &Fingerprint, known: &Known) -> usize {
@@ -334,7 +316,7 @@ impl Jit {
     }
 
     /// Takes what the store has in tiers above the ones chosen, the best first, and gives back the rest.
-    fn better_stored(&self, mut wanted: Vec<Wanted>, found: &mut Vec<(usize, Result<Ready, Error>)>) -> Vec<Wanted> {
+    fn better_stored(&self, mut wanted: Vec<Wanted>, each: &mut dyn FnMut(usize, Result<Ready, Error>)) -> Vec<Wanted> {
         let inner = &*self.0;
         for tier in (1..inner.environment.tiers.len()).rev() {
             let (above, mut rest): (Vec<Wanted>, Vec<Wanted>) = wanted.into_iter().partition(|one| one.tier < tier);
@@ -344,7 +326,7 @@ impl Jit {
                 match artifact {
                     Ok(bytes) => {
                         let ready = Ready { wanted: Wanted { tier, ..one }, bytes, stored: true };
-                        found.push((ready.wanted.at, Ok(ready)));
+                        each(ready.wanted.at, Ok(ready));
                     }
                     Err(_) => rest.push(one),
                 }
@@ -355,7 +337,7 @@ impl Jit {
     }
 
     /// Compiles without asking the store.
-    fn compile_now<U: Unit>(&self, job: Job<'_, U>) -> Result<Ready, Error> {
+    pub(crate) fn compile_now<U: Unit>(&self, job: Job<'_, U>) -> Result<Ready, Error> {
         let (compiled, compile_ns) = job.run()?;
         let wanted = job.wanted;
         let meta = meta(&wanted.name, compile_ns);
@@ -365,112 +347,9 @@ impl Jit {
         Ok(Ready { wanted, bytes: Record::from_vec(compiled.bytes, meta), stored: false })
     }
 
-    /// Links and publishes all together; if that fails, each alone, so that one cannot spoil the others.
-    fn load<U: Unit>(
-        &self,
-        ready: &[Ready],
-        units: &[U],
-        lower: Lower<U>,
-        purpose: Purpose,
-        pages: &mut Pages,
-    ) -> Vec<(usize, Result<CodePtr, Error>)> {
-        let all: Vec<&Ready> = ready.iter().collect();
-        pages.expect(&self.0.space, ready);
-        if let Ok(codes) = self.link(&all, purpose, pages) {
-            let codes = codes.into_iter().map(|code| Ok(CodePtr::new(code, self.0.clone())));
-            return ready.iter().map(|ready| ready.wanted.at).zip(codes).collect();
-        }
-        let alone = |one: &Ready| (one.wanted.at, self.load_alone(one, &units[one.wanted.at], lower, purpose, pages));
-        ready.iter().map(alone).collect()
-    }
-
-    fn load_alone<U: Unit>(
-        &self,
-        ready: &Ready,
-        unit: &U,
-        lower: Lower<U>,
-        purpose: Purpose,
-        pages: &mut Pages,
-    ) -> Result<CodePtr, Error> {
-        let code = match self.link(&[ready], purpose, pages) {
-            Ok(mut codes) => codes.pop(),
-            // What the store gave was no artifact that fits here, whatever its checksum said.
-            Err(error) if ready.stored && error.is_of_artifact(self.0.space.bytes()) => {
-                self.0.counters.unusable();
-                let job = Job { inner: &self.0, unit, wanted: ready.wanted.clone(), lower };
-                let again = self.compile_now(job)?;
-                self.link(&[&again], purpose, pages)?.pop()
-            }
-            Err(error) => return Err(error),
-        };
-        Ok(CodePtr::new(code.expect("one for one"), self.0.clone()))
-    }
-
-    fn link(&self, ready: &[&Ready], purpose: Purpose, pages: &mut Pages) -> Result<Vec<Arc<Code>>, Error> {
-        let inner = &*self.0;
-        let environment = &inner.environment;
-        let imports = &environment.imports;
-        let mut batch = Batch::with_capacity(ready.len());
-        let mut definitions = Vec::with_capacity(ready.len());
-        let mut refers = Vec::new();
-        let mut table = self.table();
-        for one in ready {
-            let Wanted { name, digest, tier, .. } = &one.wanted;
-            let view = View::parse(&one.bytes, environment.architecture).ok_or_else(|| Error::Unkept {
-                function: name.clone(),
-                reason: "its artifact is not of this format".to_owned(),
-            })?;
-            table.check_abi(imports, name, view.abi)?;
-            definitions.push(Definition { name, abi: view.abi, digest: *digest, tier: *tier });
-            batch.function(name.clone(), view, |symbol| table.resolve(imports, name, symbol, &mut refers))?;
-        }
-        drop(table);
-        if batch.is_empty() {
-            return Ok(Vec::new());
-        }
-        let common_entry = &environment.common_entry;
-        let take = |sections| pages.take(inner, sections);
-        let linked: Arc<Linked> = Arc::new(batch.link(take, common_entry)?);
-        let codes = self.table().publish(imports, &linked, refers, definitions, purpose)?;
-        for one in ready.iter().filter(|one| one.stored) {
-            inner.counters.store_hit(one.bytes.meta().compile_ns);
-            if purpose.is_request() {
-                self.hint_hit(&one.wanted.digest);
-            }
-        }
-        Ok(codes)
-    }
-
-    fn hint_hit(&self, digest: &Fingerprint) {
+    pub(crate) fn hint_hit(&self, digest: &Fingerprint) {
         if let Some(hints) = &self.0.hints {
             hints.hit(digest);
         }
-    }
-}
-
-/// Where the code of one call goes.
-struct Pages {
-    /// How many times units are still to be linked.
-    chunks: usize,
-    room: Option<Room>,
-}
-
-impl Pages {
-    /// Makes room for all code of the call, by what the first of it takes.
-    fn expect(&mut self, space: &Arc<Space>, ready: &[Ready]) {
-        let bytes: usize = ready.iter().map(|one| one.bytes.len()).sum();
-        if self.room.is_none() {
-            self.room = space.room(bytes.saturating_mul(self.chunks));
-        }
-        self.chunks = self.chunks.saturating_sub(1);
-    }
-
-    fn take(&mut self, inner: &Inner, sections: Sections) -> Result<Fresh, NoPages> {
-        let in_room = self.room.as_mut().and_then(|room| room.take(sections));
-        let inside = in_room.or_else(|| {
-            let mut arenas = inner.arenas.lock().expect("no code panics under this lock");
-            arenas.take(&inner.space, sections)
-        });
-        inside.map_or_else(|| inner.space.take(sections), Ok)
     }
 }

@@ -87,6 +87,7 @@ mod incremental;
 mod jit;
 mod job;
 mod link;
+mod load;
 mod memory;
 mod module;
 mod reloc;

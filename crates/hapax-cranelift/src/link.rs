@@ -1,12 +1,16 @@
 //! A batch of artifacts becomes code: laid out in one run of pages, copied, relocated, sealed. All arithmetic is checked
 //! and all writes go through slices; knows neither stores nor what symbols mean.
 
+mod layout;
+
 use crate::artifact::{DataView, Named, Relocation, Relocations, Symbol, View};
 use crate::error::Error;
 use crate::frames::Registered;
 use crate::memory::{Fresh, NoPages, Sections};
 use crate::reloc::Failed;
 use crate::unwind;
+use layout::{Layout, ObjectPlace};
+use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::num::NonZeroU8;
 use std::ops::Range;
@@ -60,6 +64,35 @@ enum Targets {
     Own { name: Arc<str>, targets: Vec<Target> },
 }
 
+/// Code that is whole and may not run yet.
+pub(crate) struct Written {
+    fresh: Fresh,
+    /// Where the unwind table is, if there is one.
+    table: Option<u64>,
+    functions: Vec<Placed>,
+    objects: Vec<Range<u64>>,
+    traps: Vec<(u32, NonZeroU8)>,
+}
+
+impl Written {
+    /// Makes all of them executable together. On an error nothing is left behind.
+    pub(crate) fn seal_all(all: impl IntoIterator<Item = Written>) -> Result<Vec<Linked>, Error> {
+        let (mut fresh, mut rest) = (SmallVec::new(), SmallVec::<[_; 1]>::new());
+        for written in all {
+            fresh.push(written.fresh);
+            rest.push((written.table, written.functions, written.objects, written.traps));
+        }
+        let sealed = Fresh::seal_all(fresh).map_err(no_pages)?;
+        let linked = sealed.into_iter().zip(rest).map(|(sealed, (table, functions, objects, traps))| Linked {
+            pages: Registered::new(sealed, table),
+            functions,
+            objects,
+            traps,
+        });
+        Ok(linked.collect())
+    }
+}
+
 /// Code that may run, and what is known about it.
 pub(crate) struct Linked {
     pages: Registered,
@@ -80,10 +113,6 @@ pub(crate) struct Placed {
 impl<'a> Batch<'a> {
     pub(crate) fn with_capacity(functions: usize) -> Batch<'a> {
         Batch { functions: Vec::with_capacity(functions), objects: Vec::new(), targets: Vec::new() }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.functions.is_empty() && self.objects.is_empty()
     }
 
     /// Adds a function and its data; `resolve` is asked for everything else that it refers to. Nothing is added if
@@ -125,12 +154,23 @@ impl<'a> Batch<'a> {
         self.objects.len() - 1
     }
 
-    /// Lays out, copies, relocates and seals, in pages that `take` gives. On an error nothing is left behind.
+    /// As [`write`](Batch::write), and seals.
     pub(crate) fn link(
         self,
         take: impl FnOnce(Sections) -> Result<Fresh, NoPages>,
         common_entry: &[u8],
     ) -> Result<Linked, Error> {
+        let mut linked = Written::seal_all([self.write(take, common_entry)?])?;
+        Ok(linked.pop().expect("one for one"))
+    }
+
+    /// Lays out, copies and relocates, in pages that `take` gives: they cannot be executed yet, and need the artifacts no
+    /// more. On an error nothing is left behind.
+    pub(crate) fn write(
+        self,
+        take: impl FnOnce(Sections) -> Result<Fresh, NoPages>,
+        common_entry: &[u8],
+    ) -> Result<Written, Error> {
         let layout = Layout::of(&self, common_entry).ok_or(Error::Full { need_bytes: usize::MAX, largest_bytes: 0 })?;
         let mut fresh = take(layout.sections).map_err(no_pages)?;
         let places = Places::of(&layout, &fresh);
@@ -144,8 +184,7 @@ impl<'a> Batch<'a> {
                 functions.map(|(function, code)| (places.text + code.start as u64, code.len(), function.view.unwind));
             unwind::write_table(&mut read_only[layout.table.clone()], common_entry, entries);
         }
-        let pages = Registered::new(fresh.seal().map_err(no_pages)?, table);
-        let mut traps = Vec::new();
+        let mut traps = Vec::with_capacity(self.functions.iter().map(|function| function.view.trap_count()).sum());
         let functions = self.functions.into_iter().zip(&layout.functions).map(|(function, code)| {
             let first = traps.len();
             traps.extend(function.view.traps());
@@ -154,7 +193,7 @@ impl<'a> Batch<'a> {
         });
         let functions = functions.collect();
         let objects = layout.objects.iter().map(|object| places.object(object)).collect();
-        Ok(Linked { pages, functions, objects, traps })
+        Ok(Written { fresh, table, functions, objects, traps })
     }
 
     fn copy(&self, layout: &Layout, fresh: &mut Fresh) {
@@ -253,58 +292,6 @@ impl Linked {
     pub(crate) fn page_bytes(&self) -> u64 {
         self.pages.pages().page_bytes()
     }
-}
-
-/// Offsets into the sections.
-struct Layout {
-    sections: Sections,
-    functions: Vec<Range<usize>>,
-    objects: Vec<ObjectPlace>,
-    /// Read-only words that hold addresses.
-    slots: Range<usize>,
-    /// The unwind table, also read-only.
-    table: Range<usize>,
-}
-
-struct ObjectPlace {
-    writable: bool,
-    range: Range<usize>,
-}
-
-impl Layout {
-    /// `None` if there is more than addresses can count.
-    fn of(batch: &Batch<'_>, common_entry: &[u8]) -> Option<Layout> {
-        let mut sections = Sections::default();
-        let mut functions = Vec::with_capacity(batch.functions.len());
-        for function in &batch.functions {
-            let align = FUNCTION_ALIGN.max(1 << function.view.align_log2);
-            functions.push(append(&mut sections.text, align, function.view.code.len())?);
-        }
-        let mut objects = Vec::with_capacity(batch.objects.len());
-        for object in &batch.objects {
-            let part = if object.view.writable { &mut sections.writable } else { &mut sections.read_only };
-            // An empty object has an address of its own, too.
-            let start = append(part, 1 << object.view.align_log2, object.view.size.max(1))?.start;
-            objects.push(ObjectPlace { writable: object.view.writable, range: start..start + object.view.size });
-        }
-        let wanting = batch.all_relocations().map(|(number, relocations)| {
-            let mut symbols: Vec<u16> = relocations.iter().filter(|r| r.kind.wants_slot()).map(|r| r.symbol).collect();
-            symbols.sort_unstable();
-            symbols.dedup();
-            (number, symbols.len())
-        });
-        let slot_count: usize = wanting.map(|(_, symbols)| symbols).sum();
-        let slots = append(&mut sections.read_only, 8, slot_count.checked_mul(8)?)?;
-        let programs = batch.functions.iter().map(|function| function.view.unwind);
-        let table = append(&mut sections.read_only, 8, unwind::table_bytes(common_entry, programs))?;
-        Some(Layout { sections, functions, objects, slots, table })
-    }
-}
-
-fn append(end: &mut usize, align: usize, bytes: usize) -> Option<Range<usize>> {
-    let start = end.checked_next_multiple_of(align)?;
-    *end = start.checked_add(bytes)?;
-    Some(start..*end)
 }
 
 /// Addresses of the sections.

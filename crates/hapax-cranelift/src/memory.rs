@@ -8,6 +8,9 @@
 
 #![expect(unsafe_code, reason = "maps pages and changes what may be done with them")]
 
+mod room;
+
+pub(crate) use room::Room;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use smallvec::{SmallVec, smallvec};
 use std::collections::BTreeMap;
@@ -83,20 +86,48 @@ impl Space {
         let run = Run { space: self.clone(), offset: self.take_run(bytes, 1).ok()?, bytes };
         run.open().ok()?;
         run.populate();
-        Some(Room(run))
+        Some(Room { run, is_populated: true })
     }
 
     /// Room for runs that are about to be taken, together about so long: in huge pages, if they are worth one and the
-    /// system gives it. `None` if not; then each takes what it needs by itself.
+    /// system gives it. `None` if there is not so much left; then each takes what it needs by itself.
     pub(crate) fn room(self: &Arc<Self>, bytes: usize) -> Option<Room> {
-        if !cfg!(target_os = "linux") || bytes < HUGE_FROM_BYTES {
-            return None;
-        }
-        let whole = bytes.checked_next_multiple_of(HUGE_BYTES)?;
-        let run = Run { space: self.clone(), offset: self.take_run(whole, HUGE_BYTES).ok()?, bytes: whole };
+        let is_huge = bytes >= HUGE_FROM_BYTES && cfg!(target_os = "linux");
+        let whole = bytes.checked_next_multiple_of(if is_huge { HUGE_BYTES } else { self.page })?;
+        let offset = self.take_run(whole, if is_huge { HUGE_BYTES } else { 1 }).ok()?;
+        let run = Run { space: self.clone(), offset, bytes: whole };
         run.open().ok()?;
-        run.populate_huge(bytes.checked_next_multiple_of(self.page)?);
-        Some(Room(run))
+        // Small pages come as they are taken: how many will be is not known exactly.
+        if is_huge {
+            run.populate_huge(bytes.checked_next_multiple_of(self.page)?);
+        }
+        Some(Room { run, is_populated: is_huge })
+    }
+
+    /// Protects the parts with that number of all of these, those that lie together with one call.
+    fn protect_all(&self, pages: &[Pages], part: usize, flags: MprotectFlags) -> Result<(), NoPages> {
+        let ranges = pages.iter().map(|pages| {
+            let start = pages.starts[part];
+            start..start + pages.sections.lengths()[part].next_multiple_of(self.page)
+        });
+        let mut ranges: SmallVec<[Range<usize>; 8]> = ranges.filter(|range| !range.is_empty()).collect();
+        ranges.sort_unstable_by_key(|range| range.start);
+        let mut together: SmallVec<[Range<usize>; 8]> = SmallVec::new();
+        for range in ranges {
+            match together.last_mut() {
+                Some(before) if before.end == range.start => before.end = range.end,
+                _ => together.push(range),
+            }
+        }
+        for range in together {
+            assert!(range.end <= self.bytes);
+            // SAFETY: `range` lies inside the space's mapping, as just checked.
+            let start = unsafe { self.base.add(range.start) };
+            // SAFETY: The range consists of parts of `pages`, which belong to those alone. Who calls this has consumed the
+            // only values through which they could be written (`Fresh`), so no reference into them is left.
+            unsafe { mprotect(start.as_ptr().cast(), range.len(), flags) }.map_err(system)?;
+        }
+        Ok(())
     }
 
     /// Bytes that were reserved.
@@ -216,18 +247,6 @@ impl Run {
             let _ = unsafe { madvise(start, bytes.min(self.bytes), Advice::LinuxPopulateWrite) };
         }
     }
-
-    fn protect(&self, part: Range<usize>, flags: MprotectFlags) -> Result<(), NoPages> {
-        if part.is_empty() {
-            return Ok(());
-        }
-        assert!(part.end <= self.bytes);
-        // SAFETY: `part` lies inside the run, as just checked.
-        let start = unsafe { self.base().add(part.start) };
-        // SAFETY: The range belongs to the run alone. Who calls this has consumed the only value through which it could
-        // be written (`Fresh`), so no reference into it is left.
-        unsafe { mprotect(start.as_ptr().cast(), part.len(), flags) }.map_err(system)
-    }
 }
 
 impl Drop for Run {
@@ -243,43 +262,6 @@ impl Drop for Run {
         if unmapped.is_ok() {
             self.space.give_run(self.offset, self.bytes);
         }
-    }
-}
-
-/// Writable, zeroed pages from which runs are taken; dropped, it gives back what is left of them.
-pub(crate) struct Room(Run);
-
-impl Room {
-    /// As [`Space::take`]; `None` if there is not enough left.
-    pub(crate) fn take(&mut self, sections: Sections) -> Option<Fresh> {
-        let (starts, bytes) = sections.layout(self.0.space.page)?;
-        Some(Fresh(Pages::together(self.carve(bytes)?, sections, starts)))
-    }
-
-    /// Each part from a room of its own, where it lies beside others that will be protected as it is.
-    pub(crate) fn take_apart(space: &Arc<Space>, rooms: &mut [Option<Room>; 3], sections: Sections) -> Option<Fresh> {
-        let mut runs: SmallVec<[Run; 3]> = SmallVec::new();
-        for (room, length) in rooms.iter_mut().zip(sections.lengths()) {
-            runs.push(match length {
-                0 => Run { space: space.clone(), offset: 0, bytes: 0 },
-                _ => room.as_mut()?.carve(length.checked_next_multiple_of(space.page)?)?,
-            });
-        }
-        let starts = std::array::from_fn(|part| runs[part].offset);
-        Some(Fresh(Pages { runs, sections, starts }))
-    }
-
-    /// Bytes that are left.
-    pub(crate) fn bytes(&self) -> usize {
-        self.0.bytes
-    }
-
-    /// Whole pages from its beginning; `None` if there are not enough left.
-    fn carve(&mut self, bytes: usize) -> Option<Run> {
-        let left = self.0.bytes.checked_sub(bytes)?;
-        let run = Run { space: self.0.space.clone(), offset: self.0.offset, bytes };
-        (self.0.offset, self.0.bytes) = (self.0.offset + bytes, left);
-        Some(run)
     }
 }
 
@@ -302,12 +284,6 @@ impl Pages {
     fn start(&self, part: usize) -> NonNull<u8> {
         // SAFETY: All starts lie inside the space's mapping, or at its end if the part is empty.
         unsafe { self.runs[0].space.base.add(self.starts[part]) }
-    }
-
-    fn protect(&self, part: usize, flags: MprotectFlags) -> Result<(), NoPages> {
-        let run = if self.runs.len() == 1 { &self.runs[0] } else { &self.runs[part] };
-        let start = self.starts[part] - run.offset;
-        run.protect(start..start + self.sections.lengths()[part].next_multiple_of(run.space.page), flags)
     }
 }
 
@@ -335,11 +311,23 @@ impl Fresh {
 
     /// Ends writing: the first part becomes executable, the second read-only. Instruction caches are told.
     pub(crate) fn seal(self) -> Result<Sealed, NoPages> {
-        let pages = self.0;
-        pages.protect(1, MprotectFlags::READ)?;
-        pages.protect(0, MprotectFlags::READ | MprotectFlags::EXEC)?;
-        flush_instruction_cache(pages.start(0), pages.sections.text);
-        Ok(Sealed(pages))
+        let mut sealed = Fresh::seal_all([self].into_iter().collect())?;
+        Ok(sealed.pop().expect("one for one"))
+    }
+
+    /// As [`seal`](Fresh::seal) of each, in one space. If one cannot be, all are unmapped.
+    pub(crate) fn seal_all(all: SmallVec<[Fresh; 1]>) -> Result<SmallVec<[Sealed; 1]>, NoPages> {
+        let pages: SmallVec<[Pages; 1]> = all.into_iter().map(|fresh| fresh.0).collect();
+        if let Some(first) = pages.first() {
+            let space = &first.runs[0].space;
+            assert!(pages.iter().all(|pages| Arc::ptr_eq(&pages.runs[0].space, space)));
+            space.protect_all(&pages, 1, MprotectFlags::READ)?;
+            space.protect_all(&pages, 0, MprotectFlags::READ | MprotectFlags::EXEC)?;
+        }
+        for pages in &pages {
+            flush_instruction_cache(pages.start(0), pages.sections.text);
+        }
+        Ok(pages.into_iter().map(Sealed).collect())
     }
 }
 
@@ -464,14 +452,13 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn runs_of_a_room_are_as_others_and_what_is_left_of_it_goes_back() {
         let space = Space::reserve(8 << 20).unwrap();
-        assert!(space.room(HUGE_FROM_BYTES - 1).is_none(), "small ones are not worth it");
         assert!(space.room(usize::MAX).is_none() && space.room(9 << 20).is_none());
         let mut room = space.room(HUGE_FROM_BYTES).unwrap();
         let sections = Sections { text: 5_000, read_only: 1, writable: 1 };
         let mut runs: Vec<Fresh> = (0..3).map(|_| room.take(sections).unwrap()).collect();
         assert_eq!(runs[0].addresses()[0] % HUGE_BYTES as u64, 0);
         assert!(room.take(Sections { text: HUGE_BYTES, ..Sections::default() }).is_none(), "there is less left");
-        let left = runs[2].addresses()[2] + space.page as u64;
+        let left = runs[2].addresses()[0] + 2 * space.page as u64;
         let outside = space.take(sections).unwrap();
         for run in runs.iter_mut() {
             assert!(run.parts_mut().iter().all(|part| part.iter().all(|byte| *byte == 0)));
@@ -488,6 +475,35 @@ mod tests {
         assert_eq!(space.free_bytes(), 8 << 20);
         let mut again = space.take(Sections { text: 8 << 20, ..Sections::default() }).unwrap();
         assert!(again.parts_mut()[0].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn runs_that_are_sealed_together_are_as_if_each_had_been() {
+        for room_bytes in [64 << 10, HUGE_FROM_BYTES] {
+            let space = Space::reserve(8 << 20).unwrap();
+            let mut room = space.room(room_bytes).unwrap();
+            let sections = [(5_000, 1, 0), (4_096, 0, 3), (1, 9_000, 1), (0, 1, 0)];
+            let sections = sections.map(|(text, read_only, writable)| Sections { text, read_only, writable });
+            let all: SmallVec<[Fresh; 1]> = sections.into_iter().map(|sections| room.take(sections).unwrap()).collect();
+            let starts: Vec<[u64; 3]> = all.iter().map(Fresh::addresses).collect();
+            assert_eq!(starts[1][0], starts[0][0] + 2 * space.page as u64, "code lies beside code");
+            let outside = space.take(sections[0]).unwrap();
+            let sealed = Fresh::seal_all(all).unwrap();
+            for ((sealed, sections), starts) in sealed.iter().zip(sections).zip(starts) {
+                let lengths = sections.lengths();
+                for (part, permitted) in
+                    ["r-xp", "r--p", "rw-p"].into_iter().enumerate().filter(|(part, _)| lengths[*part] > 0)
+                {
+                    let [first, last] = [starts[part], starts[part] + lengths[part] as u64 - 1];
+                    assert_eq!([first, last].map(permissions), [permitted; 2]);
+                }
+                assert_eq!(sealed.ranges().map(|range| range.start), starts);
+            }
+            assert_eq!(outside.addresses().map(permissions), ["rw-p", "rw-p", "---p"]);
+            drop((room, sealed, outside));
+            assert_eq!(space.free_bytes(), 8 << 20);
+        }
     }
 
     #[test]

@@ -51,8 +51,8 @@ impl Counters {
         self.memory_hits.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn store_hit(&self, compile_ns: u64) {
-        self.store_hits.fetch_add(1, Relaxed);
+    pub(crate) fn store_hits(&self, hits: u64, compile_ns: u64) {
+        self.store_hits.fetch_add(hits, Relaxed);
         self.compile_ns_saved.fetch_add(compile_ns, Relaxed);
     }
 

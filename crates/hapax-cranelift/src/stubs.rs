@@ -42,32 +42,46 @@ pub(crate) struct Stubs {
     architecture: Architecture,
     /// Where a stub leads that has no target yet.
     nowhere: u64,
-    chunks: Vec<Sealed>,
+    /// Each is one or more chunks.
+    runs: Vec<Sealed>,
+    /// Of each chunk, in which run it is and with which of its stubs it begins.
+    chunks: Vec<(usize, usize)>,
     used: usize,
 }
 
 impl Stubs {
     pub(crate) fn new(space: Arc<Space>, architecture: Architecture, nowhere: u64) -> Stubs {
-        Stubs { space, architecture, nowhere, chunks: Vec::new(), used: 0 }
+        Stubs { space, architecture, nowhere, runs: Vec::new(), chunks: Vec::new(), used: 0 }
     }
 
     /// A new stub that leads nowhere, by number.
     pub(crate) fn add(&mut self) -> Result<usize, NoPages> {
         if self.used == self.chunks.len() * STUBS_PER_CHUNK {
-            self.chunks.push(self.chunk()?);
+            self.grow(1)?;
         }
         self.used += 1;
         Ok(self.used - 1)
     }
 
+    /// Makes room for so many more, if it can: in one run, which costs less than one for each chunk.
+    pub(crate) fn reserve(&mut self, stubs: usize) {
+        let more = (self.used + stubs).div_ceil(STUBS_PER_CHUNK).saturating_sub(self.chunks.len());
+        if more > 0 {
+            // Whoever adds a stub that there is no room for is told.
+            let _ = self.grow(more);
+        }
+    }
+
     /// The address of the stub, which stays the same as long as the stubs live.
     pub(crate) fn address(&self, number: usize) -> u64 {
-        stub_address(&self.chunks[number / STUBS_PER_CHUNK], number % STUBS_PER_CHUNK)
+        let (run, first) = self.chunks[number / STUBS_PER_CHUNK];
+        stub_address(&self.runs[run], first + number % STUBS_PER_CHUNK)
     }
 
     /// Calls that begin after this lead to `target`.
     pub(crate) fn lead(&self, number: usize, target: u64) {
-        self.chunks[number / STUBS_PER_CHUNK].store_word(number % STUBS_PER_CHUNK * 8, target);
+        let (run, first) = self.chunks[number / STUBS_PER_CHUNK];
+        self.runs[run].store_word((first + number % STUBS_PER_CHUNK) * 8, target);
     }
 
     /// Calls that begin after this lead nowhere.
@@ -75,14 +89,19 @@ impl Stubs {
         self.lead(number, self.nowhere);
     }
 
-    fn chunk(&self) -> Result<Sealed, NoPages> {
-        let sections = Sections { text: STUBS_PER_CHUNK * STUB_BYTES, read_only: 0, writable: STUBS_PER_CHUNK * 8 };
+    /// Adds so many chunks, in one run of pages.
+    fn grow(&mut self, chunks: usize) -> Result<(), NoPages> {
+        let stubs = chunks * STUBS_PER_CHUNK;
+        let sections = Sections { text: stubs * STUB_BYTES, read_only: 0, writable: stubs * 8 };
         let mut fresh = self.space.take(sections)?;
         let [text_at, _, words_at] = fresh.addresses();
         let [text, _, words] = fresh.parts_mut();
         write_stubs(self.architecture, text, text_at, words_at);
         words.as_chunks_mut::<8>().0.fill(self.nowhere.to_le_bytes());
-        fresh.seal()
+        self.runs.push(fresh.seal()?);
+        let run = self.runs.len() - 1;
+        self.chunks.extend((0..chunks).map(|chunk| (run, chunk * STUBS_PER_CHUNK)));
+        Ok(())
     }
 }
 

@@ -9,14 +9,15 @@ use crate::link::{Linked, Target, no_pages};
 use crate::stubs::Stubs;
 use hapax::Fingerprint;
 use hashbrown::HashMap;
-use hashbrown::hash_map::EntryRef;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Weak};
 
 pub(crate) struct Table {
     stubs: Stubs,
-    units: HashMap<Arc<str>, Entry>,
+    /// By name, where in `entries`. None is ever removed.
+    units: HashMap<Arc<str>, usize>,
+    entries: Vec<Entry>,
     /// Replaced or removed; code that began in them may still run.
     retired: Vec<Arc<Code>>,
     /// By the first address of their code.
@@ -89,15 +90,30 @@ pub(crate) struct Known {
 /// What becomes the definition of a unit.
 pub(crate) struct Definition<'a> {
     pub(crate) name: &'a Arc<str>,
+    pub(crate) unit: UnitId,
     pub(crate) abi: u64,
     pub(crate) digest: Fingerprint,
     pub(crate) tier: usize,
 }
 
+/// A batch that may run from now on.
+pub(crate) struct Published<'a> {
+    pub(crate) linked: Arc<Linked>,
+    /// Stubs that its code refers to.
+    pub(crate) refers: Vec<usize>,
+    /// In the order of its functions.
+    pub(crate) definitions: Vec<Definition<'a>>,
+}
+
+/// A unit that has an entry.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UnitId(usize);
+
 impl Table {
     pub(crate) fn new(stubs: Stubs) -> Table {
         let (ticket, cleared) = (Ticket::default(), Ticket::default());
-        Table { stubs, units: HashMap::new(), retired: Vec::new(), batches: BTreeMap::new(), ticket, cleared }
+        let (units, entries) = (HashMap::new(), Vec::new());
+        Table { stubs, units, entries, retired: Vec::new(), batches: BTreeMap::new(), ticket, cleared }
     }
 
     /// One that is younger than all before.
@@ -106,17 +122,20 @@ impl Table {
         self.ticket
     }
 
-    /// Room for so many more units.
+    /// Room for so many more units, which are about to be defined.
     pub(crate) fn reserve(&mut self, units: usize) {
         self.units.reserve(units);
+        self.entries.reserve(units);
+        self.stubs.reserve(units);
     }
 
     /// Counts a request for the unit, if it is one, and says what there is of exactly this digest.
     pub(crate) fn request(&mut self, name: &str, digest: &Fingerprint, purpose: Purpose) -> Known {
         let counted = u64::from(purpose.is_request());
-        let Some(entry) = self.units.get_mut(name) else {
+        let Some(unit) = self.units.get(name) else {
             return Known { requests: counted, current: None, other: None };
         };
+        let entry = &mut self.entries[*unit];
         entry.requests += counted;
         let requests = entry.requests;
         match &entry.current {
@@ -135,7 +154,7 @@ impl Table {
 
     /// The current code of the unit.
     pub(crate) fn code(&self, name: &str) -> Option<Arc<Code>> {
-        Some(self.units.get(name)?.current.as_ref()?.code.clone())
+        Some(self.entries[*self.units.get(name)?].current.as_ref()?.code.clone())
     }
 
     /// Where a symbol leads that `function` refers to. If it is a unit, its stub is added to `refers`.
@@ -156,7 +175,9 @@ impl Table {
                 Ok(import.target)
             }
             Named::Function(name) => {
-                let (entry, stub) = self.entry(name, symbol.abi)?;
+                let unit = self.unit(name);
+                let stub = self.stub(unit, symbol.abi)?;
+                let entry = &self.entries[unit];
                 if let Some(abi) = entry.other_abi(symbol.abi) {
                     return Err(imports.differs(function, name, symbol.abi, abi));
                 }
@@ -170,35 +191,41 @@ impl Table {
         }
     }
 
-    /// Refuses a definition whose signature is not that of the current one, which others call.
-    pub(crate) fn check_abi(&self, imports: &Imports, name: &Arc<str>, abi: u64) -> Result<(), Error> {
-        let other = self.units.get(name).and_then(|entry| entry.other_abi(abi));
-        other.map_or(Ok(()), |other| Err(imports.differs(name, name, abi, other)))
+    /// The unit that is to be defined with that signature. Refused if it is not that of the current definition, which others
+    /// call.
+    pub(crate) fn claim(&mut self, imports: &Imports, name: &Arc<str>, abi: u64) -> Result<UnitId, Error> {
+        let entries = &mut self.entries;
+        let unit = *self.units.entry(name.clone()).or_insert_with(|| add_entry(entries));
+        let other = self.entries[unit].other_abi(abi);
+        other.map_or(Ok(UnitId(unit)), |other| Err(imports.differs(name, name, abi, other)))
     }
 
-    /// Makes the functions of a batch the definitions of their units, which are given in the batch's order.
+    /// Makes the functions of all these batches the definitions of their units.
     pub(crate) fn publish(
         &mut self,
         imports: &Imports,
-        linked: &Arc<Linked>,
-        refers: Vec<usize>,
-        definitions: Vec<Definition<'_>>,
+        batches: Vec<Published<'_>>,
         purpose: Purpose,
     ) -> Result<Vec<Arc<Code>>, Error> {
-        for Definition { name, abi, .. } in &definitions {
-            let (entry, _) = self.entry(name, *abi)?;
-            // What refers to a unit of its batch with another ABI is refused as if it came after it.
-            let wrong = entry.stubs.iter().find(|(other, stub)| other != abi && refers.contains(stub));
+        for Definition { name, unit, abi, .. } in batches.iter().flat_map(|batch| &batch.definitions) {
+            self.stub(unit.0, *abi)?;
+            let entry = &self.entries[unit.0];
+            // What refers to a unit of these with another ABI is refused as if it came after it.
+            let is_used = |stub: &usize| batches.iter().any(|batch| batch.refers.contains(stub));
+            let wrong = entry.stubs.iter().find(|(other, stub)| other != abi && is_used(stub));
             if let Some((other, _)) = wrong {
                 return Err(imports.differs(name, name, *other, *abi));
             }
         }
-        self.add_batch(linked, refers);
-        let define = |(number, definition)| {
-            let code = Code { linked: linked.clone(), number };
-            self.define(imports, definition, code, purpose)
-        };
-        definitions.into_iter().enumerate().map(define).collect()
+        let mut codes = Vec::with_capacity(batches.iter().map(|batch| batch.definitions.len()).sum());
+        for Published { linked, refers, definitions } in batches {
+            self.add_batch(&linked, refers);
+            for (number, definition) in definitions.into_iter().enumerate() {
+                let code = Code { linked: linked.clone(), number };
+                codes.push(self.define(imports, definition, code, purpose)?);
+            }
+        }
+        Ok(codes)
     }
 
     /// Makes the code the definition that calls of the unit lead to, and retires the one before. What was decided by a
@@ -211,9 +238,10 @@ impl Table {
         code: Code,
         purpose: Purpose,
     ) -> Result<Arc<Code>, Error> {
-        let Definition { name, abi, digest, tier } = definition;
+        let Definition { name, unit: UnitId(unit), abi, digest, tier } = definition;
         let (ticket, cleared) = (purpose.ticket(), self.cleared);
-        let (entry, stub) = self.entry(name, abi)?;
+        let stub = self.stub(unit, abi)?;
+        let entry = &mut self.entries[unit];
         entry.requests = entry.requests.max(u64::from(purpose.is_request()));
         if let Some(same) = entry.current.as_ref().filter(|same| same.digest == digest) {
             if purpose.is_request() {
@@ -251,7 +279,8 @@ impl Table {
     /// Retires the unit's code. Calls of it lead nowhere from now on, and requests that are under way do not bring it back.
     pub(crate) fn remove(&mut self, name: &str) -> bool {
         let ticket = self.ticket();
-        let Some(entry) = self.units.get_mut(name) else { return false };
+        let Some(unit) = self.units.get(name) else { return false };
+        let entry = &mut self.entries[*unit];
         entry.decided = ticket;
         let Some(before) = entry.current.take() else { return false };
         self.stubs.lead_nowhere(before.stub);
@@ -262,7 +291,7 @@ impl Table {
     /// Retires the code of all units, as `remove` does.
     pub(crate) fn remove_all(&mut self) {
         self.cleared = self.ticket();
-        for entry in self.units.values_mut() {
+        for entry in &mut self.entries {
             if let Some(before) = entry.current.take() {
                 self.stubs.lead_nowhere(before.stub);
                 self.retired.push(before.code);
@@ -280,7 +309,8 @@ impl Table {
         let alive = self.batches.values().filter(|batch| batch.linked.strong_count() > 0);
         let referred: HashSet<usize> = alive.flat_map(|batch| batch.refers.iter().copied()).collect();
         let retired: HashSet<&str> = self.retired.iter().map(|code| &*code.placed().name).collect();
-        let leads_nowhere = |(name, entry): &(&Arc<str>, &Entry)| {
+        let leads_nowhere = |(name, unit): &(&Arc<str>, &usize)| {
+            let entry = &self.entries[**unit];
             let current = entry.current.as_ref().map(|current| current.stub);
             current.is_none() && retired.contains(&***name)
                 || entry.stubs.iter().any(|(_, stub)| Some(*stub) != current && referred.contains(stub))
@@ -310,25 +340,28 @@ impl Table {
         self.retired.len()
     }
 
-    /// The unit, and the stub through which code calls it with that ABI.
-    fn entry(&mut self, name: &str, abi: u64) -> Result<(&mut Entry, usize), Error> {
-        let Table { stubs, units, .. } = self;
-        let mut add = || stubs.add().map_err(no_pages);
-        let entry = match units.entry_ref(name) {
-            EntryRef::Occupied(entry) => entry.into_mut(),
-            EntryRef::Vacant(entry) => {
-                let stubs = smallvec![(abi, add()?)];
-                entry.insert(Entry { stubs, requests: 0, decided: Ticket::default(), current: None })
-            }
-        };
-        if let Some((_, stub)) = entry.stubs.iter().find(|(known, _)| *known == abi) {
-            let stub = *stub;
-            return Ok((entry, stub));
-        }
-        let stub = add()?;
-        entry.stubs.push((abi, stub));
-        Ok((entry, stub))
+    /// The unit of that name, which is there from now on.
+    fn unit(&mut self, name: &str) -> usize {
+        let entries = &mut self.entries;
+        *self.units.entry_ref(name).or_insert_with(|| add_entry(entries))
     }
+
+    /// The stub through which code calls a unit with that ABI.
+    fn stub(&mut self, unit: usize, abi: u64) -> Result<usize, Error> {
+        let stubs = &mut self.entries[unit].stubs;
+        if let Some((_, stub)) = stubs.iter().find(|(known, _)| *known == abi) {
+            return Ok(*stub);
+        }
+        let stub = self.stubs.add().map_err(no_pages)?;
+        stubs.push((abi, stub));
+        Ok(stub)
+    }
+}
+
+/// The place of a new one.
+fn add_entry(entries: &mut Vec<Entry>) -> usize {
+    entries.push(Entry { stubs: SmallVec::new(), requests: 0, decided: Ticket::default(), current: None });
+    entries.len() - 1
 }
 
 impl Entry {

@@ -243,3 +243,29 @@ fn a_wrong_guess_of_a_caller_does_not_refuse_the_unit() {
         other => panic!("{other:?}"),
     }
 }
+
+/// What is read first is written before what is read last, and none of it may run until all of it was compared.
+#[test]
+fn in_a_batch_that_is_written_in_parts_a_wrong_guess_is_refused_and_nothing_else() {
+    let store = memory_store();
+    let lower_either: Lower<Words> =
+        |unit, lowering, function| if unit.name == "late" { guesses } else { lower }(unit, lowering, function);
+    let long = "b + ".repeat(500);
+    let mut units = vec![words("h", "a b *")];
+    units.extend((0..100).map(|n| words(&format!("f{n}"), &format!("a {n} + {long}"))));
+    units.push(words("late", "h"));
+    for stored in [false, true] {
+        let jit = jit(&store);
+        let results = jit.compile_batch(&units, lower_either);
+        let (late, others) = results.split_last().unwrap();
+        assert!(matches!(late, Err(Error::Signature { function, .. }) if &**function == "late"), "{late:?}");
+        assert_eq!(call(others[0].as_ref().unwrap(), 6, 7), 42);
+        for (n, code) in others[1..].iter().enumerate() {
+            assert_eq!(call(code.as_ref().unwrap(), 1, 2), 1 + n as i64 + 1_000);
+        }
+        let stats = jit.stats();
+        assert!(stats.code_bytes > 128 << 10, "it is more than one part");
+        assert!(!stored || (stats.store_hits, stats.compiles) == (101, 1), "{stats:?}: the guess is tried once more");
+        assert_eq!(jit.undefined(), ["h"; 0]);
+    }
+}

@@ -5,7 +5,7 @@ use crate::ir::{Block, End, Function, Instruction, Kind, Place, Register};
 use hapax::Fingerprint;
 
 /// Changes when these bytes mean something else.
-const FORMAT: &str = "mica ir 1";
+const FORMAT: &str = "mica ir 2";
 
 /// The name of a function's representation: what it is compiled by, and what hints know it by.
 pub fn name(function: &Function) -> Fingerprint {
@@ -14,7 +14,7 @@ pub fn name(function: &Function) -> Fingerprint {
 
 /// The bytes of a function.
 pub fn bytes(function: &Function) -> Vec<u8> {
-    let mut out = Writer(Vec::with_capacity(function.instructions() * 16));
+    let mut out = Writer(Vec::with_capacity(function.instructions() * 8));
     // The name is in the code: it is what an error names.
     out.bytes(function.name.as_bytes());
     out.number(function.parameters);
@@ -42,8 +42,18 @@ impl Writer {
         self.0.push(byte);
     }
 
+    /// Seven bits a byte, the lowest first, the eighth where more follow. Most numbers are below 128, and what is written is
+    /// hashed at each start.
     fn number(&mut self, number: u32) {
-        self.0.extend_from_slice(&number.to_le_bytes());
+        self.number_u64(u64::from(number));
+    }
+
+    fn number_u64(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.byte(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.byte(number as u8);
     }
 
     fn numbers<const N: usize>(&mut self, tag: u8, numbers: [u32; N]) {
@@ -83,7 +93,8 @@ impl Writer {
     fn instruction(&mut self, instruction: &Instruction) {
         match instruction {
             Instruction::Constant { to, word } => {
-                self.numbers(0, [*to, *word as u32, (*word >> 32) as u32]);
+                self.numbers(0, [*to]);
+                self.number_u64(*word);
             }
             Instruction::Copy { to, from } => self.numbers(1, [*to, *from]),
             Instruction::Unary { operation, to, from } => self.numbers(2, [*operation as u32, *to, *from]),

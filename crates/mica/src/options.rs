@@ -73,7 +73,6 @@ impl Options {
     /// # Errors
     /// What is wrong with them.
     pub fn from_arguments(arguments: impl IntoIterator<Item = String>) -> Result<Options, AnyError> {
-        let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
         let work = Work {
             programs: Vec::new(),
             cache: PathBuf::new(),
@@ -82,10 +81,11 @@ impl Options {
             interprets: false,
             place: Place::Best,
             budget_bytes: 256 << 10,
-            threads: (cores - 1).max(1),
+            threads: 0,
             order: Order::NeededFirst,
         };
         let mut options = Options { mode: Mode::Show, work, cache: None, rounds: 7 };
+        let mut threads = None;
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value; try --help"));
@@ -108,7 +108,7 @@ impl Options {
                 "--device" => {
                     work.place = choice("--device", &value()?, [("host", Place::Host), ("best", Place::Best)])?;
                 }
-                "--threads" => work.threads = number("--threads", &value()?, 0..=256)?,
+                "--threads" => threads = Some(number("--threads", &value()?, 0..=256)?),
                 "--rounds" => options.rounds = number("--rounds", &value()?, 1..=1_000)?,
                 "--budget" => work.budget_bytes = bytes(&value()?)?,
                 option if option.starts_with('-') => return Err(format!("no such option: {option}; try --help").into()),
@@ -118,6 +118,9 @@ impl Options {
         if options.work.programs.is_empty() {
             options.work.programs = programs::names().map(str::to_owned).collect();
         }
+        // To ask how many cores there are takes several files, and a start has no time for that.
+        let others = || thread::available_parallelism().map_or(1, |cores| cores.get() - 1).max(1);
+        options.work.threads = threads.unwrap_or_else(others);
         Ok(options)
     }
 }

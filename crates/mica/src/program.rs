@@ -57,7 +57,7 @@ impl Program {
             files.extend(added);
             next += 1;
         }
-        let compiled = front::compile(&files)?;
+        let compiled = front::compile(&mut files)?;
         let files = files.into_iter().map(|(file, text, _)| (file, text)).collect();
         Ok(Program::new(compiled, files))
     }

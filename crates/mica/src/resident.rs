@@ -32,7 +32,8 @@ pub struct ResidentStore {
 
 #[derive(Default)]
 struct Early {
-    records: Vec<(Key, Record)>,
+    /// With what was put; what was found can be found again.
+    entries: Vec<(Key, Option<Record>)>,
     bytes: u64,
 }
 
@@ -82,17 +83,20 @@ impl ResidentStore {
     /// The cache, if it is open: with what came before it was.
     fn open_cache(&self) -> Result<&DeviceCache, Option<&str>> {
         let cache = self.cache.get().ok_or(None)?.as_ref().map_err(|reason| Some(reason.as_str()))?;
-        for (key, record) in std::mem::take(&mut *self.early()).records {
-            cache.put(&key, record.meta(), &record);
+        for (key, put) in std::mem::take(&mut *self.early()).entries {
+            match put {
+                Some(record) => cache.put(&key, record.meta(), &record),
+                None => drop(cache.get(&key, || self.behind.get(&key))),
+            }
         }
         Ok(cache)
     }
 
-    fn came_early(&self, key: &Key, record: Record) {
+    fn came_early(&self, key: &Key, bytes: usize, put: Option<Record>) {
         let mut early = self.early();
-        if early.bytes + record.len() as u64 <= self.budget_bytes {
-            early.bytes += record.len() as u64;
-            early.records.push((*key, record));
+        if early.bytes + bytes as u64 <= self.budget_bytes {
+            early.bytes += bytes as u64;
+            early.entries.push((*key, put));
         }
     }
 
@@ -154,29 +158,31 @@ impl Store for ResidentStore {
             Ok(cache) => cache.get(key, || self.behind.get(key)),
             Err(_) => {
                 let record = self.behind.get(key)?;
-                self.came_early(key, record.clone());
+                self.came_early(key, record.len(), None);
                 Ok(record)
             }
         }
     }
 
-    fn get_many(&self, keys: &[Key]) -> Vec<Result<Record, Miss>> {
+    fn get_each(&self, keys: &[Key], found: &mut dyn FnMut(usize, Result<Record, Miss>)) {
         if self.open_cache().is_ok() {
-            return keys.iter().map(|key| self.get(key)).collect();
+            return keys.iter().enumerate().for_each(|(at, key)| found(at, self.get(key)));
         }
-        let records = self.behind.get_many(keys);
-        for (key, record) in keys.iter().zip(&records) {
-            if let Ok(record) = record {
-                self.came_early(key, record.clone());
+        self.behind.get_each(keys, &mut |at, record| {
+            if let Ok(record) = &record {
+                self.came_early(&keys[at], record.len(), None);
             }
-        }
-        records
+            found(at, record);
+        });
     }
 
     fn put(&self, key: &Key, meta: &Meta, payload: &[u8]) -> Result<(), Refusal> {
         match self.open_cache() {
             Ok(cache) => cache.put(key, meta, payload),
-            Err(_) => self.came_early(key, Record::from_vec(payload.to_vec(), meta.clone())),
+            Err(_) => {
+                let record = Record::from_vec(payload.to_vec(), meta.clone());
+                self.came_early(key, payload.len(), Some(record));
+            }
         }
         self.behind.put(key, meta, payload)
     }

@@ -48,6 +48,13 @@ pub trait Store: Send + Sync {
         keys.iter().map(|key| self.get(key)).collect()
     }
 
+    /// As [`get_many`](Store::get_many), and gives each to `found` with its number among the keys as soon as it is read, in
+    /// whatever order they lie. Whoever is done with a record when the next ones come needs memory for those alone. The store
+    /// holds no lock meanwhile.
+    fn get_each(&self, keys: &[Key], found: &mut dyn FnMut(usize, Result<Record, Miss>)) {
+        self.get_many(keys).into_iter().enumerate().for_each(|(at, record)| found(at, record));
+    }
+
     /// Stores an entry, evicting others if the budget asks for it.
     fn put(&self, key: &Key, meta: &Meta, payload: &[u8]) -> Result<(), Refusal>;
 

@@ -89,7 +89,7 @@ impl Job<'_> {
                     return Ok(found.record);
                 }
                 Ok(found) if self.module.fits(&found.record, self.abi, self.key) => {
-                    inner.counters.store_hit(found.record.meta().compile_ns);
+                    inner.counters.store_hits(1, found.record.meta().compile_ns);
                     return Ok(found.record);
                 }
                 // What the store gave is no artifact that fits here, whatever its checksum said.

@@ -119,7 +119,7 @@ impl JitModule {
             self.jit.0.counters.unusable();
             return Ok(false);
         }
-        self.jit.0.counters.store_hit(record.meta().compile_ns);
+        self.jit.0.counters.store_hits(1, record.meta().compile_ns);
         self.add(id, record);
         Ok(true)
     }

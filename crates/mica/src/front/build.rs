@@ -54,12 +54,12 @@ impl Builder {
         to
     }
 
-    /// The number of a callee, or of one that is the same.
-    pub fn callee(&mut self, callee: Callee) -> u32 {
+    /// The number of the callee of that name, which `callee` describes if it is new.
+    pub fn callee(&mut self, name: &str, callee: impl FnOnce() -> Callee) -> u32 {
         let callees = &mut self.function.callees;
-        let known = callees.iter().position(|known| known.name == callee.name);
+        let known = callees.iter().position(|known| known.name == name);
         known.unwrap_or_else(|| {
-            callees.push(callee);
+            callees.push(callee());
             callees.len() - 1
         }) as u32
     }
@@ -95,7 +95,7 @@ impl Builder {
 
     /// The function, without the blocks that nothing leads to.
     pub fn finish(self) -> Function {
-        let Function { blocks, .. } = &self.function;
+        let mut blocks = self.function.blocks;
         let mut new_numbers = vec![None; blocks.len()];
         let mut order = Vec::new();
         let mut waiting = vec![0];
@@ -113,7 +113,7 @@ impl Builder {
         }
         let number = |block: BlockId| new_numbers[block as usize].expect("a block that is reached has a number");
         let kept = order.iter().map(|block| {
-            let Block { instructions, end } = blocks[*block as usize].clone();
+            let Block { instructions, end } = std::mem::replace(&mut blocks[*block as usize], empty_block());
             let end = match end {
                 End::Jump(to) => End::Jump(number(to)),
                 End::Branch { condition, yes, no } => End::Branch { condition, yes: number(yes), no: number(no) },

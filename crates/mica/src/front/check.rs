@@ -6,7 +6,6 @@ use crate::front::parser::parse;
 use crate::front::source::{Checked, Complaint, Position, Problem, complain};
 use crate::front::types::{Names, Type};
 use crate::ir::{self, BlockId, End, Instruction, Kind, Register};
-use std::collections::HashMap;
 
 /// A function with the place of its name.
 pub struct Compiled {
@@ -24,19 +23,19 @@ pub fn read(file: &str, text: &str) -> Result<Module, Problem> {
 }
 
 /// Checks files that import nothing beyond each other, and builds their functions. Each has a name, a text, and what
-/// [`read`] made of it.
-pub fn compile(files: &[(String, String, Module)]) -> Result<Vec<Compiled>, Problem> {
+/// [`read`] made of it, out of which the functions are taken: each goes when it is built, and the next one gets its memory.
+pub fn compile(files: &mut [(String, String, Module)]) -> Result<Vec<Compiled>, Problem> {
     let mut names = Names::default();
-    for (file, text, module) in files {
+    for (file, text, module) in &*files {
         names.add_records(module).map_err(|complaint| problem(file, text, complaint))?;
     }
-    for (file, text, module) in files {
+    for (file, text, module) in &*files {
         names.add_members(module).map_err(|complaint| problem(file, text, complaint))?;
     }
     let mut compiled = Vec::new();
-    for (number, (file, text, module)) in files.iter().enumerate() {
-        for function in &module.functions {
-            let built = Checker::check(&names, function).map_err(|complaint| problem(file, text, complaint))?;
+    for (number, (file, text, module)) in files.iter_mut().enumerate() {
+        for function in std::mem::take(&mut module.functions) {
+            let built = Checker::check(&names, &function).map_err(|complaint| problem(file, text, complaint))?;
             compiled.push(Compiled { function: built, file: number, line: function.at.line });
         }
     }
@@ -59,7 +58,8 @@ pub(super) struct Variable {
 pub(super) struct Checker<'n> {
     pub(super) names: &'n Names,
     pub(super) builder: Builder,
-    scopes: Vec<HashMap<String, Variable>>,
+    /// The innermost last; there are few, and a name is looked for from the end.
+    variables: Vec<(String, Variable)>,
     /// Where `break` and `continue` lead, the innermost loop last.
     loops: Vec<(BlockId, BlockId)>,
     returns: Type,
@@ -71,14 +71,15 @@ impl<'n> Checker<'n> {
         let returns = signature.returns.clone();
         let kind = (returns != Type::Nothing).then(|| returns.kind());
         let builder = Builder::new(&function.name, function.at.line, function.is_kernel, kind);
-        let mut checker = Checker { names, builder, scopes: vec![HashMap::new()], loops: Vec::new(), returns };
+        let mut checker = Checker { names, builder, variables: Vec::new(), loops: Vec::new(), returns };
         for ((name, _, at), of) in function.parameters.iter().zip(&signature.parameters) {
             let register = checker.builder.parameter(of.kind());
             // The number of a kernel's thread and all other parameters stay what they are.
             let variable = Variable { register, of: of.clone(), is_mutable: false };
-            if checker.scopes[0].insert(name.clone(), variable).is_some() {
+            if checker.variables.iter().any(|(known, _)| known == name) {
                 return complain(*at, format!("there are two parameters `{name}`"));
             }
+            checker.variables.push((name.clone(), variable));
         }
         checker.block(&function.body)?;
         if checker.builder.is_open() && checker.returns != Type::Nothing {
@@ -90,9 +91,9 @@ impl<'n> Checker<'n> {
     }
 
     fn block(&mut self, statements: &[Statement]) -> Checked<()> {
-        self.scopes.push(HashMap::new());
+        let outside = self.variables.len();
         let result = statements.iter().try_for_each(|statement| self.statement(statement));
-        self.scopes.pop();
+        self.variables.truncate(outside);
         result
     }
 
@@ -118,14 +119,15 @@ impl<'n> Checker<'n> {
 
     fn declare(&mut self, name: &str, of: Type, is_mutable: bool) -> Register {
         let register = self.builder.register(of.kind());
-        let scope = self.scopes.last_mut().expect("a function has a scope");
-        scope.insert(name.to_owned(), Variable { register, of, is_mutable });
+        self.variables.push((name.to_owned(), Variable { register, of, is_mutable }));
         register
     }
 
     pub(super) fn variable(&self, name: &str, at: Position) -> Checked<Variable> {
-        let found = self.scopes.iter().rev().find_map(|scope| scope.get(name));
-        found.cloned().map_or_else(|| complain(at, format!("there is no variable `{name}`")), Ok)
+        let found = self.variables.iter().rev().find(|(known, _)| known == name);
+        found
+            .map(|(_, variable)| variable.clone())
+            .map_or_else(|| complain(at, format!("there is no variable `{name}`")), Ok)
     }
 
     fn assign(
@@ -229,11 +231,11 @@ impl<'n> Checker<'n> {
         let to = self.of_type(to, &Type::Int)?;
         let end = self.builder.register(Kind::Int);
         self.builder.add(Instruction::Copy { to: end, from: to });
-        self.scopes.push(HashMap::new());
+        let outside = self.variables.len();
         let counter = self.declare(name, Type::Int, false);
         self.builder.add(Instruction::Copy { to: counter, from });
         let result = self.counted(counter, end, |checker, ends| checker.loop_body(body, ends));
-        self.scopes.pop();
+        self.variables.truncate(outside);
         result
     }
 

@@ -206,10 +206,13 @@ impl Checker<'_> {
 
     /// The callee of that name.
     pub(super) fn callee(&mut self, name: &str) -> u32 {
-        let known = &self.names.functions[name];
-        let parameters = known.parameters.iter().map(Type::kind).collect();
-        let returns = (known.returns != Type::Nothing).then(|| known.returns.kind());
-        self.builder.callee(Callee { name: name.to_owned(), parameters, returns })
+        let names = self.names;
+        self.builder.callee(name, || {
+            let known = &names.functions[name];
+            let parameters = known.parameters.iter().map(Type::kind).collect();
+            let returns = (known.returns != Type::Nothing).then(|| known.returns.kind());
+            Callee { name: name.to_owned(), parameters, returns }
+        })
     }
 
     /// The arguments of a function; `first` stands before those that are written.

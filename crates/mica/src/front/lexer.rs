@@ -19,35 +19,54 @@ pub enum Token<'a> {
     End,
 }
 
-/// The longest first, so that none is taken for its beginning.
-const SIGNS: &[&str] = &[
-    ">>>=", ">>>", "<<=", ">>=", "==", "!=", "<=", ">=", "&&", "||", "<<", ">>", "+=", "-=", "*=", "/=", "%=", "&=",
-    "|=", "^=", "->", "..", "+", "-", "*", "/", "%", "&", "|", "^", "!", "<", ">", "=", "(", ")", "[", "]", "{", "}",
-    ",", ":", ";", ".",
-];
-
-/// All tokens with their places; the last is [`Token::End`].
-pub fn tokens(text: &str) -> Checked<Vec<(Token<'_>, Position)>> {
-    let mut lexer = Lexer { rest: text, at: Position { line: 1, column: 1 } };
-    let mut found = Vec::with_capacity(text.len() / 4);
-    loop {
-        lexer.skip_blanks();
-        let at = lexer.at;
-        let token = lexer.token()?;
-        let ends = token == Token::End;
-        found.push((token, at));
-        if ends {
-            return Ok(found);
-        }
+/// The signs that begin with that byte, the longest first, so that none is taken for its beginning.
+fn signs(first: u8) -> &'static [&'static str] {
+    match first {
+        b'(' => &["("],
+        b')' => &[")"],
+        b'[' => &["["],
+        b']' => &["]"],
+        b'{' => &["{"],
+        b'}' => &["}"],
+        b',' => &[","],
+        b':' => &[":"],
+        b';' => &[";"],
+        b'.' => &["..", "."],
+        b'=' => &["==", "="],
+        b'!' => &["!=", "!"],
+        b'<' => &["<<=", "<<", "<=", "<"],
+        b'>' => &[">>>=", ">>>", ">>=", ">>", ">=", ">"],
+        b'&' => &["&&", "&=", "&"],
+        b'|' => &["||", "|=", "|"],
+        b'^' => &["^=", "^"],
+        b'+' => &["+=", "+"],
+        b'-' => &["-=", "->", "-"],
+        b'*' => &["*=", "*"],
+        b'/' => &["/=", "/"],
+        b'%' => &["%=", "%"],
+        _ => &[],
     }
 }
 
-struct Lexer<'a> {
+/// What is left of a text.
+pub struct Lexer<'a> {
     rest: &'a str,
     at: Position,
 }
 
 impl<'a> Lexer<'a> {
+    /// At the beginning of that text.
+    pub fn new(text: &'a str) -> Lexer<'a> {
+        Lexer { rest: text, at: Position { line: 1, column: 1 } }
+    }
+
+    /// The next token and its place; at the end of the text it is [`Token::End`], as often as it is asked for.
+    pub fn next(&mut self) -> Checked<(Token<'a>, Position)> {
+        self.skip_blanks();
+        let at = self.at;
+        Ok((self.token()?, at))
+    }
+
     /// Passes over that many bytes.
     fn take(&mut self, bytes: usize) -> &'a str {
         let (taken, rest) = self.rest.split_at(bytes);
@@ -62,24 +81,39 @@ impl<'a> Lexer<'a> {
         taken
     }
 
+    /// As `take`, of characters of one byte, on one line.
+    fn take_plain(&mut self, bytes: usize) -> &'a str {
+        let (taken, rest) = self.rest.split_at(bytes);
+        self.rest = rest;
+        self.at.column += bytes as u32;
+        taken
+    }
+
+    /// Passes over bytes that are characters by themselves and no ends of lines.
+    fn take_bytes_while(&mut self, belongs: impl Fn(&u8) -> bool) -> &'a str {
+        self.take_plain(self.rest.bytes().take_while(belongs).count())
+    }
+
     fn take_while(&mut self, belongs: impl Fn(char) -> bool) -> &'a str {
         self.take(self.rest.find(|c| !belongs(c)).unwrap_or(self.rest.len()))
     }
 
     fn skip_blanks(&mut self) {
         loop {
-            self.take_while(char::is_whitespace);
-            if !self.rest.starts_with("//") {
-                return;
+            match self.rest.as_bytes() {
+                [b' ', ..] => drop(self.take_bytes_while(|byte| *byte == b' ')),
+                [b'/', b'/', ..] => drop(self.take_while(|c| c != '\n')),
+                [byte, ..] if byte.is_ascii_graphic() => return,
+                _ if self.take_while(char::is_whitespace).is_empty() => return,
+                _ => {}
             }
-            self.take_while(|c| c != '\n');
         }
     }
 
     fn token(&mut self) -> Checked<Token<'a>> {
         let Some(first) = self.rest.chars().next() else { return Ok(Token::End) };
         if first.is_ascii_alphabetic() || first == '_' {
-            return Ok(Token::Name(self.take_while(|c| c.is_ascii_alphanumeric() || c == '_')));
+            return Ok(Token::Name(self.take_bytes_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')));
         }
         if first.is_ascii_digit() {
             return self.number();
@@ -90,10 +124,9 @@ impl<'a> Lexer<'a> {
         if first == '\'' {
             return self.character();
         }
-        let head = &self.rest.as_bytes()[..self.rest.len().min(4)];
-        match SIGNS.iter().find(|sign| sign.as_bytes()[0] == head[0] && head.starts_with(sign.as_bytes())) {
+        match signs(self.rest.as_bytes()[0]).iter().find(|sign| self.rest.starts_with(**sign)) {
             Some(sign) => {
-                self.take(sign.len());
+                self.take_plain(sign.len());
                 Ok(Token::Sign(sign))
             }
             None => complain(self.at, format!("`{first}` begins nothing in this language")),
@@ -103,7 +136,8 @@ impl<'a> Lexer<'a> {
     fn number(&mut self) -> Checked<Token<'a>> {
         let at = self.at;
         if self.rest.starts_with("0x") {
-            let digits = self.take_while(|c| c.is_ascii_alphanumeric() || c == '_')[2..].replace('_', "");
+            let digits =
+                self.take_bytes_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')[2..].replace('_', "");
             return match u64::from_str_radix(&digits, 16) {
                 Ok(number) => Ok(Token::Int(number as i64)),
                 Err(_) => complain(at, "this is no hexadecimal number of at most 64 bits"),

@@ -3,13 +3,32 @@
 use crate::front::ast::{
     Expression, ExpressionKind, Function, Module, OPERATORS, Operator, Record, Statement, TypeName,
 };
-use crate::front::lexer::{Token, tokens};
-use crate::front::source::{Checked, Position, complain};
+use crate::front::lexer::{Lexer, Token};
+use crate::front::source::{Checked, Complaint, Position, complain};
 
-const KEYWORDS: &[&str] = &[
-    "import", "struct", "fn", "kernel", "let", "var", "if", "else", "while", "for", "in", "return", "break",
-    "continue", "launch", "true", "false",
-];
+fn is_keyword(word: &str) -> bool {
+    matches!(
+        word,
+        "import"
+            | "struct"
+            | "fn"
+            | "kernel"
+            | "let"
+            | "var"
+            | "if"
+            | "else"
+            | "while"
+            | "for"
+            | "in"
+            | "return"
+            | "break"
+            | "continue"
+            | "launch"
+            | "true"
+            | "false"
+    )
+}
+
 /// Brackets and blocks inside each other; more would overflow the stack of a recursive descent.
 const DEPTH_AT_MOST: u32 = 200;
 /// Operations in one expression: each makes its tree deeper, and what walks it recurses.
@@ -17,35 +36,32 @@ const OPERATIONS_AT_MOST: u32 = 500;
 
 /// The shape of a file.
 pub fn parse(text: &str) -> Checked<Module> {
-    let mut parser = Parser { tokens: tokens(text)?, next: 0, depth: 0, expressions: 0, operations: 0 };
-    let mut module = Module::default();
-    loop {
-        let at = parser.at();
-        match parser.take() {
-            Token::End => return Ok(module),
-            Token::Name("import") => {
-                let Token::Text(name) = parser.take() else {
-                    return complain(at, "an import names a file: `import \"text\";`");
-                };
-                module.imports.push((String::from_utf8_lossy(&name).into_owned(), at));
-                parser.expect(";")?;
-            }
-            Token::Name("struct") => module.records.push(parser.record()?),
-            Token::Name("fn") => module.functions.push(parser.function(false)?),
-            Token::Name("kernel") => module.functions.push(parser.function(true)?),
-            other => {
-                return complain(
-                    at,
-                    format!("expected `fn`, `kernel`, `struct` or `import`, found {}", name_of(&other)),
-                );
-            }
-        }
-    }
+    let start = Position { line: 1, column: 1 };
+    let mut parser = Parser {
+        lexer: Lexer::new(text),
+        token: Token::End,
+        at: start,
+        before: start,
+        no_token: None,
+        depth: 0,
+        expressions: 0,
+        operations: 0,
+    };
+    parser.pass();
+    let module = parser.module();
+    // Where there is no token, it reads the end of the file, and complains of that.
+    parser.no_token.map_or(module, Err)
 }
 
 struct Parser<'a> {
-    tokens: Vec<(Token<'a>, Position)>,
-    next: usize,
+    lexer: Lexer<'a>,
+    /// The one that is next, and its place.
+    token: Token<'a>,
+    at: Position,
+    /// The place of the one before.
+    before: Position,
+    /// What was found in place of a token.
+    no_token: Option<Complaint>,
     depth: u32,
     /// Expressions that have begun and not ended, one in the other.
     expressions: u32,
@@ -53,35 +69,78 @@ struct Parser<'a> {
     operations: u32,
 }
 
-impl Parser<'_> {
-    fn at(&self) -> Position {
-        self.tokens[self.next].1
+impl<'a> Parser<'a> {
+    fn module(&mut self) -> Checked<Module> {
+        let mut module = Module::default();
+        loop {
+            let at = self.at();
+            match self.take() {
+                Token::End => return Ok(module),
+                Token::Name("import") => {
+                    let Token::Text(name) = self.take() else {
+                        return complain(at, "an import names a file: `import \"text\";`");
+                    };
+                    module.imports.push((String::from_utf8_lossy(&name).into_owned(), at));
+                    self.expect(";")?;
+                }
+                Token::Name("struct") => module.records.push(self.record()?),
+                Token::Name("fn") => module.functions.push(self.function(false)?),
+                Token::Name("kernel") => module.functions.push(self.function(true)?),
+                other => {
+                    return complain(
+                        at,
+                        format!("expected `fn`, `kernel`, `struct` or `import`, found {}", name_of(&other)),
+                    );
+                }
+            }
+        }
     }
 
-    fn take(&mut self) -> Token<'_> {
-        let taken = self.next;
-        // The end stays.
-        self.next = (taken + 1).min(self.tokens.len() - 1);
-        self.tokens[taken].0.clone()
+    fn at(&self) -> Position {
+        self.at
+    }
+
+    /// Goes on to the next token; the end stays.
+    fn pass(&mut self) {
+        self.take();
+    }
+
+    fn take(&mut self) -> Token<'a> {
+        self.before = self.at;
+        let next = match &self.no_token {
+            None => self.lexer.next(),
+            Some(_) => Ok((Token::End, self.at)),
+        };
+        let (token, at) = next.unwrap_or_else(|complaint| {
+            let at = complaint.at;
+            self.no_token = Some(complaint);
+            (Token::End, at)
+        });
+        self.at = at;
+        std::mem::replace(&mut self.token, token)
     }
 
     fn is(&self, sign: &str) -> bool {
-        matches!(&self.tokens[self.next].0, Token::Sign(found) if *found == sign)
+        matches!(&self.token, Token::Sign(found) if *found == sign)
     }
 
     fn is_word(&self, word: &str) -> bool {
-        matches!(&self.tokens[self.next].0, Token::Name(found) if *found == word)
+        matches!(&self.token, Token::Name(found) if *found == word)
     }
 
     fn takes(&mut self, sign: &str) -> bool {
         let is = self.is(sign);
-        self.next += usize::from(is);
+        if is {
+            self.pass();
+        }
         is
     }
 
     fn takes_word(&mut self, word: &str) -> bool {
         let is = self.is_word(word);
-        self.next += usize::from(is);
+        if is {
+            self.pass();
+        }
         is
     }
 
@@ -89,14 +148,14 @@ impl Parser<'_> {
         if self.takes(sign) {
             return Ok(());
         }
-        complain(self.at(), format!("expected `{sign}`, found {}", name_of(&self.tokens[self.next].0)))
+        complain(self.at(), format!("expected `{sign}`, found {}", name_of(&self.token)))
     }
 
     fn name(&mut self, what: &str) -> Checked<String> {
-        match &self.tokens[self.next].0 {
-            Token::Name(name) if !KEYWORDS.contains(name) => {
+        match &self.token {
+            Token::Name(name) if !is_keyword(name) => {
                 let name = (*name).to_owned();
-                self.next += 1;
+                self.pass();
                 Ok(name)
             }
             other => complain(self.at(), format!("expected {what}, found {}", name_of(other))),
@@ -113,6 +172,8 @@ impl Parser<'_> {
                 break;
             }
         }
+        // Lists are short and many, and a new one has room for four.
+        items.shrink_to_fit();
         Ok(items)
     }
 
@@ -143,7 +204,7 @@ impl Parser<'_> {
         })?;
         let returns = if self.takes("->") { Some(self.type_name()?) } else { None };
         let body = self.block()?;
-        let end = self.tokens[self.next - 1].1;
+        let end = self.before;
         Ok(Function { name, parameters, returns, body, is_kernel, at, end })
     }
 
@@ -173,16 +234,17 @@ impl Parser<'_> {
         while !self.takes("}") {
             statements.push(self.deeper(Self::statement)?);
         }
+        statements.shrink_to_fit();
         Ok(statements)
     }
 
     fn statement(&mut self) -> Checked<Statement> {
         let at = self.at();
-        let Token::Name(word) = self.tokens[self.next].0 else { return self.simple_statement() };
+        let Token::Name(word) = self.token else { return self.simple_statement() };
         match word {
             "let" | "var" => {
                 let is_mutable = word == "var";
-                self.next += 1;
+                self.pass();
                 let name = self.name("the name of a variable")?;
                 self.expect("=")?;
                 let value = self.expression()?;
@@ -191,11 +253,11 @@ impl Parser<'_> {
             }
             "if" => self.conditional(),
             "while" => {
-                self.next += 1;
+                self.pass();
                 Ok(Statement::While { condition: self.expression()?, body: self.block()? })
             }
             "for" => {
-                self.next += 1;
+                self.pass();
                 let name = self.name("the name of a variable")?;
                 if !self.takes_word("in") {
                     return complain(self.at(), "expected `in`: `for i in 0..n { }`");
@@ -206,19 +268,19 @@ impl Parser<'_> {
                 Ok(Statement::For { name, from, to, body: self.block()? })
             }
             "return" => {
-                self.next += 1;
+                self.pass();
                 let value = if self.is(";") { None } else { Some(self.expression()?) };
                 self.expect(";")?;
                 Ok(Statement::Return(value, at))
             }
             "break" | "continue" => {
                 let statement = if word == "break" { Statement::Break(at) } else { Statement::Continue(at) };
-                self.next += 1;
+                self.pass();
                 self.expect(";")?;
                 Ok(statement)
             }
             "launch" => {
-                self.next += 1;
+                self.pass();
                 let kernel = self.name("the name of a kernel")?;
                 self.expect("[")?;
                 let count = self.expression()?;
@@ -233,7 +295,7 @@ impl Parser<'_> {
     }
 
     fn conditional(&mut self) -> Checked<Statement> {
-        self.next += 1;
+        self.pass();
         let condition = self.expression()?;
         let yes = self.block()?;
         let no = if !self.takes_word("else") {
@@ -253,7 +315,7 @@ impl Parser<'_> {
         let statement = if self.takes("=") {
             Statement::Assign { target, operator: None, value: self.expression()?, at }
         } else if let Some(operator) = self.assigning_operator() {
-            self.next += 1;
+            self.pass();
             Statement::Assign { target, operator: Some(operator), value: self.expression()?, at }
         } else {
             Statement::Expression(target)
@@ -263,7 +325,7 @@ impl Parser<'_> {
     }
 
     fn assigning_operator(&self) -> Option<Operator> {
-        let Token::Sign(sign) = self.tokens[self.next].0 else { return None };
+        let Token::Sign(sign) = self.token else { return None };
         let before = sign.strip_suffix('=')?;
         OPERATORS.iter().find(|(sign, _, strength)| *sign == before && *strength > 3).map(|(_, operator, _)| *operator)
     }
@@ -293,15 +355,16 @@ impl Parser<'_> {
         let mut left = self.prefixed()?;
         loop {
             let at = self.at();
-            let Token::Sign(sign) = self.tokens[self.next].0 else { return Ok(left) };
-            let Some((_, operator, strength)) = OPERATORS.iter().find(|(known, ..)| *known == sign) else {
+            let Token::Sign(sign) = self.token else { return Ok(left) };
+            let is_sign = |known: &str| known.as_bytes()[0] == sign.as_bytes()[0] && known == sign;
+            let Some((_, operator, strength)) = OPERATORS.iter().find(|(known, ..)| is_sign(known)) else {
                 return Ok(left);
             };
             if *strength < least {
                 return Ok(left);
             }
             self.count_operation()?;
-            self.next += 1;
+            self.pass();
             let right = self.operations(strength + 1)?;
             left = Expression { kind: ExpressionKind::Binary(*operator, Box::new(left), Box::new(right)), at };
         }
@@ -342,7 +405,7 @@ impl Parser<'_> {
             Token::Text(bytes) => ExpressionKind::Text(bytes),
             Token::Name("true") => ExpressionKind::Bool(true),
             Token::Name("false") => ExpressionKind::Bool(false),
-            Token::Name(name) if !KEYWORDS.contains(&name) => {
+            Token::Name(name) if !is_keyword(name) => {
                 let name = name.to_owned();
                 self.named(name)?
             }

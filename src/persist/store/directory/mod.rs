@@ -216,6 +216,16 @@ impl Store for DirectoryStore {
         }
     }
 
+    fn get_each(&self, keys: &[Key], found: &mut dyn FnMut(usize, Result<Record, Miss>)) {
+        match &self.0 {
+            Ok(core) => core.get_each(keys, found),
+            Err(off) => {
+                off.misses.fetch_add(keys.len() as u64, Ordering::Relaxed);
+                (0..keys.len()).for_each(|at| found(at, Err(Miss::Off)));
+            }
+        }
+    }
+
     fn put(&self, key: &Key, meta: &Meta, payload: &[u8]) -> Result<(), Refusal> {
         let core = self.core().inspect_err(|_| self.count_refusal())?;
         let put = core.write(key, meta, payload);

@@ -38,6 +38,34 @@ impl Wanted {
     }
 }
 
+/// What was read together before, and may be done with: the next is read into the same memory, which is there, and in the
+/// processor's cache.
+#[derive(Default)]
+struct Before([Option<Arc<Vec<u8>>>; 2]);
+
+impl Before {
+    /// Memory for so many bytes that nobody reads any more, or new one. What is read fills all of it, so that little is read in
+    /// vain only if it is not much more.
+    fn take(&mut self, bytes: usize) -> Vec<u8> {
+        let most = TOGETHER_BYTES as usize;
+        if bytes <= most / 2 {
+            return Vec::with_capacity(bytes);
+        }
+        let free = self.0.iter_mut().find(|bytes| bytes.as_ref().is_some_and(|bytes| Arc::strong_count(bytes) == 1));
+        let bytes = free.and_then(Option::take).and_then(|bytes| Arc::try_unwrap(bytes).ok());
+        let mut bytes = bytes.unwrap_or_else(|| Vec::with_capacity(most));
+        bytes.clear();
+        bytes
+    }
+
+    fn keep(&mut self, bytes: Arc<Vec<u8>>) {
+        if bytes.capacity() == TOGETHER_BYTES as usize {
+            self.0.rotate_right(1);
+            self.0[0] = Some(bytes);
+        }
+    }
+}
+
 impl Core {
     pub(super) fn get(&self, key: &Key) -> Result<Record, Miss> {
         let found = match self.lookup(key) {
@@ -45,65 +73,89 @@ impl Core {
             Err(Miss::Absent) if self.look_if_due(self.settings.look_every_ns) => self.lookup(key),
             found => found,
         };
-        self.count(&found);
+        let hits = self.count_miss(&found);
+        self.count_hits(hits);
         found
     }
 
     pub(super) fn get_many(&self, keys: &[Key]) -> Vec<Result<Record, Miss>> {
-        let mut found = self.lookup_many(keys);
-        let is_absent = |found: &Result<Record, Miss>| matches!(found, Err(Miss::Absent));
-        if found.iter().any(is_absent) && self.look_if_due(self.settings.look_every_ns) {
-            let absent: Vec<usize> = (0..keys.len()).filter(|at| is_absent(&found[*at])).collect();
+        let mut all = vec![Err(Miss::Absent); keys.len()];
+        self.get_each(keys, &mut |at, found| all[at] = found);
+        all
+    }
+
+    pub(super) fn get_each(&self, keys: &[Key], found: &mut dyn FnMut(usize, Result<Record, Miss>)) {
+        let (mut hits, mut absent) = (0, Vec::new());
+        self.lookup_each(keys, &mut |at, record| match record {
+            Err(Miss::Absent) => absent.push(at),
+            record => {
+                hits += self.count_miss(&record);
+                found(at, record);
+            }
+        });
+        if !absent.is_empty() && self.look_if_due(self.settings.look_every_ns) {
             let again: Vec<Key> = absent.iter().map(|at| keys[*at]).collect();
-            for (at, again) in absent.into_iter().zip(self.lookup_many(&again)) {
-                found[at] = again;
+            self.lookup_each(&again, &mut |which, record| {
+                hits += self.count_miss(&record);
+                found(absent[which], record);
+            });
+        } else {
+            for at in absent {
+                hits += self.count_miss(&Err(Miss::Absent));
+                found(at, Err(Miss::Absent));
             }
         }
-        found.iter().for_each(|found| self.count(found));
-        found
+        self.count_hits(hits);
     }
 
-    /// As `lookup` of each: what is not where it was found is looked for again, by itself.
-    fn lookup_many(&self, keys: &[Key]) -> Vec<Result<Record, Miss>> {
-        let (mut found, had_place) = self.find_many(keys);
-        for ((key, found), _) in keys.iter().zip(&mut found).zip(had_place).filter(|(_, had_place)| *had_place) {
-            if let Err(Miss::Absent | Miss::Damaged(_)) = found {
-                match self.lookup(key) {
-                    Err(Miss::Absent) => {}
-                    again => *found = again,
-                }
-            }
+    /// As `lookup` of each: what is not where it was found is looked for again, by itself, after the others.
+    fn lookup_each(&self, keys: &[Key], found: &mut dyn FnMut(usize, Result<Record, Miss>)) {
+        let mut missed = Vec::new();
+        let nowhere = self.find_each(keys, &mut |at, record| match record {
+            Err(miss @ (Miss::Absent | Miss::Damaged(_))) => missed.push((at, miss)),
+            record => found(at, record),
+        });
+        nowhere.into_iter().for_each(|at| found(at, Err(Miss::Absent)));
+        for (at, miss) in missed {
+            let again = match self.lookup(&keys[at]) {
+                Err(Miss::Absent) => Err(miss),
+                again => again,
+            };
+            found(at, again);
         }
-        found
     }
 
-    fn count(&self, found: &Result<Record, Miss>) {
+    /// Returns how many hits it is.
+    fn count_miss(&self, found: &Result<Record, Miss>) -> u64 {
         let counters = &self.counters;
-        let Err(miss) = found else {
-            if counters.hits.fetch_add(1, Ordering::Relaxed) % HITS_PER_GLANCE == 0 {
-                // Others may have cleared the directory, and should learn what is used here.
-                self.tend_if_due();
-            }
-            return;
-        };
+        let Err(miss) = found else { return 1 };
         counters.misses.fetch_add(1, Ordering::Relaxed);
         match miss {
             Miss::Damaged(_) => drop(counters.damaged.fetch_add(1, Ordering::Relaxed)),
             Miss::Unreadable => drop(counters.unreadable.fetch_add(1, Ordering::Relaxed)),
             _ => {}
         }
+        0
     }
 
-    /// Looks all up at once, and reads them in the order in which they lie. Also, which of them had a place.
-    fn find_many(&self, keys: &[Key]) -> (Vec<Result<Record, Miss>>, Vec<bool>) {
-        let mut found = vec![Err(Miss::Absent); keys.len()];
-        let mut had_place = vec![false; keys.len()];
-        let (mut wanted, mut large) = (Vec::with_capacity(keys.len()), Vec::new());
+    fn count_hits(&self, hits: u64) {
+        let before = self.counters.hits.fetch_add(hits, Ordering::Relaxed);
+        if before.next_multiple_of(HITS_PER_GLANCE) < before + hits {
+            // Others may have cleared the directory, and should learn what is used here.
+            self.tend_if_due();
+        }
+    }
+
+    /// Looks all up at once, and reads them in the order in which they lie. Returns which of them have no place.
+    fn find_each(&self, keys: &[Key], found: &mut dyn FnMut(usize, Result<Record, Miss>)) -> Vec<usize> {
+        let (mut wanted, mut large, mut nowhere) = (Vec::with_capacity(keys.len()), Vec::new(), Vec::new());
         {
             let mut index = self.index.lock();
             for (at, key) in keys.iter().enumerate() {
-                let Some(place) = index.touch(key) else { continue };
-                had_place[at] = true;
+                let Some(place) = index.touch(key) else {
+                    nowhere.push(at);
+                    continue;
+                };
                 match place.at {
                     At::Segment { id, offset } => {
                         wanted.push(Wanted { at, segment: id, offset: u64::from(offset), place });
@@ -113,6 +165,7 @@ impl Core {
             }
         }
         wanted.sort_unstable_by_key(|wanted| (wanted.segment, wanted.offset));
+        let mut before = Before::default();
         let mut rest = &wanted[..];
         while let [first, ..] = rest {
             let mut end = first.end();
@@ -122,28 +175,37 @@ impl Core {
                 near && end - first.offset <= TOGETHER_BYTES
             };
             let together = 1 + rest[1..].iter().take_while(lies_near).count();
-            self.read_together(keys, &rest[..together], &mut found);
+            self.read_together(keys, &rest[..together], &mut before, found);
             rest = &rest[together..];
         }
         for (at, place) in large {
-            found[at] = self.read(&keys[at], place, None);
+            found(at, self.read(&keys[at], place, None));
         }
-        (found, had_place)
+        nowhere
     }
 
     /// Reads records of one segment that lie together.
-    fn read_together(&self, keys: &[Key], wanted: &[Wanted], found: &mut [Result<Record, Miss>]) {
+    fn read_together(
+        &self,
+        keys: &[Key],
+        wanted: &[Wanted],
+        before: &mut Before,
+        found: &mut dyn FnMut(usize, Result<Record, Miss>),
+    ) {
         let file = self.index.lock().file(wanted[0].segment);
         let start = wanted[0].offset;
         let end = wanted.iter().map(Wanted::end).max().unwrap_or(start);
         let read = match wanted.len() {
             1 => None,
-            _ => self.read_segment(wanted[0].segment, start, (end - start) as usize, file.clone()).ok(),
+            _ => {
+                let (segment, length) = (wanted[0].segment, (end - start) as usize);
+                self.read_segment(segment, start, length, file.clone(), before.take(length)).ok()
+            }
         };
         let Some(bytes) = read.map(Arc::new) else {
             // What fails for one of them need not fail for the others.
             for one in wanted {
-                found[one.at] = self.read(&keys[one.at], one.place, file.clone());
+                found(one.at, self.read(&keys[one.at], one.place, file.clone()));
             }
             return;
         };
@@ -151,14 +213,16 @@ impl Core {
             let from = ((one.offset - start) as usize).min(bytes.len());
             let to = ((one.end() - start) as usize).min(bytes.len());
             let key = &keys[one.at];
-            found[one.at] = match envelope::decode_expecting(&bytes[from..to], key) {
+            let record = match envelope::decode_expecting(&bytes[from..to], key) {
                 Ok(envelope) => {
                     let payload = from + envelope.payload_offset;
                     Ok(Record::part_of(&bytes, payload..payload + envelope.payload.len(), envelope.meta))
                 }
                 Err(damage) => Err(self.forget_damaged(key, one.place, damage)),
             };
+            found(one.at, record);
         }
+        before.keep(bytes);
     }
 
     /// Reads an entry where it is, and where it is then if that has changed: another thread may have written it again and
@@ -188,7 +252,8 @@ impl Core {
     fn read(&self, key: &Key, place: Place, file: Option<Arc<dyn DiskFile>>) -> Result<Record, Miss> {
         let read = match place.at {
             At::Segment { id, offset } => {
-                self.read_segment(id, u64::from(offset), place.bytes as usize, file).map(|bytes| (bytes, 0))
+                let read = self.read_segment(id, u64::from(offset), place.bytes as usize, file, Vec::new());
+                read.map(|bytes| (bytes, 0))
             }
             At::Large => self.read_large(key, place).map(|bytes| (bytes, HEADER_BYTES)),
         };
@@ -215,7 +280,15 @@ impl Core {
         }
     }
 
-    fn read_segment(&self, id: u64, offset: u64, bytes: usize, file: Option<Arc<dyn DiskFile>>) -> io::Result<Vec<u8>> {
+    /// Into `read`, which is empty.
+    fn read_segment(
+        &self,
+        id: u64,
+        offset: u64,
+        bytes: usize,
+        file: Option<Arc<dyn DiskFile>>,
+        mut read: Vec<u8>,
+    ) -> io::Result<Vec<u8>> {
         let file = match file {
             Some(file) => file,
             None => {
@@ -224,7 +297,7 @@ impl Core {
                 file
             }
         };
-        let mut read = Vec::with_capacity(bytes);
+        read.reserve_exact(bytes);
         file.read_at(offset, bytes, &mut read)?;
         Ok(read)
     }
