@@ -31,29 +31,31 @@ pub fn markdown(
         let group = (row.work, row.threads, row.entries);
         if last != Some(group) {
             last = Some(group);
+            let threads = if row.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", row.threads) };
             let mark = if row.threads > cores { " (oversubscribed)" } else { "" };
             let _ = write!(
                 text,
-                "\n## {}, {} threads{mark}, {} entries\n\n| | ns | to Mutex<lru> | to quick_cache | hits |\n|---|---|---|---|---|\n",
+                "\n## {}, {threads}{mark}, {} entries\n\n| | ns | to Mutex<lru> | to quick_cache | to bare | hits |\n\
+                 |---|---|---|---|---|---|\n",
                 row.work.name(),
-                row.threads,
                 row.entries
             );
         }
         let ratio = |spread: Option<Spread>| spread.map_or("-".to_owned(), |spread| spread.to_string());
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {:.3} |",
+            "| {} | {} | {} | {} | {} | {:.3} |",
             row.name,
             row.ns,
             ratio(row.to_lru),
             ratio(row.to_quick_cache),
+            ratio(row.to_bare),
             row.hit_ratio
         );
     }
     if !promises.is_empty() {
         text += "\n## Budgets\n\n\
-            64 MiB, 20,000 inserts from two threads, sizes log-normal around 16 KiB. Bytes alive are those of values whose \
+            64 MiB, the worst of five runs of 20,000 inserts from two threads, sizes log-normal around 16 KiB. Bytes alive are those of values whose \
             destructor has not run, the new one included; hapax's are its heap's, filled as documented: room first, then memory.\n\n\
             | | worst bytes alive / budget | of 20 items of 4 %, resident | largest item kept by an empty cache | of 1,000 entries \
             that fit, resident | left after an item of 150 % |\n|---|---|---|---|---|---|\n";

@@ -39,6 +39,8 @@ pub struct Row {
     /// To `Mutex<lru>` and to `quick_cache` in the same round, where they ran.
     pub to_lru: Option<Spread>,
     pub to_quick_cache: Option<Spread>,
+    /// To the bare list of slots, which hits on one thread alone.
+    pub to_bare: Option<Spread>,
     pub hit_ratio: f64,
 }
 
@@ -161,6 +163,7 @@ fn rows_of(
         ns: Spread::of(times[at].iter().copied()),
         to_lru: ratio(at, of("Mutex<lru>")),
         to_quick_cache: ratio(at, of("quick_cache")),
+        to_bare: ratio(at, of(BARE)),
         hit_ratio: hits[at] as f64 / (settings.rounds * threads * count) as f64,
     };
     names.iter().enumerate().map(row).collect()
