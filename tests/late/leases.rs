@@ -146,6 +146,67 @@ fn a_retired_entry_is_handed_out_after_its_last_lease_and_freed_after_its_stream
     assert_eq!(seen.try_recv().unwrap(), [1; 16]);
 }
 
+/// In relaxed mode such a hit goes through the lock.
+#[test]
+fn a_hit_on_an_entry_that_an_eviction_passed_over_notes_its_stream() {
+    let rig = Rig::new(64);
+    let cache = cache(&rig, 16);
+    cache.insert(1, rig.ready(&[1; 16])).unwrap().free_all().unwrap();
+    let lease = cache.get(&1, &rig.a).unwrap().unwrap();
+    assert!(cache.set_budget_bytes(1).is_err(), "passed over");
+    drop(lease);
+    let lease = cache.get(&1, &rig.b).unwrap().unwrap();
+    let seen = rig.late.reads(&rig.b, lease.view().device_address(), 16);
+    drop(lease);
+    assert_eq!(cache.clear().free_all().unwrap(), Freed::WhenStreamsPass { bytes: 16 });
+    rig.heap.settle().unwrap();
+    assert_eq!(seen.try_recv().unwrap(), [1; 16]);
+}
+
+#[test]
+fn an_entry_is_not_kept_back_for_the_streams_of_the_one_before_it() {
+    let rig = Rig::new(64);
+    let cache = cache(&rig, 16);
+    cache.insert(1, rig.ready(&[1; 16])).unwrap().free_all().unwrap();
+    drop(cache.get(&1, &rig.a).unwrap().unwrap());
+    assert_eq!(cache.clear().free_all().unwrap(), Freed::WhenStreamsPass { bytes: 16 });
+    cache.insert(2, rig.ready(&[2; 16])).unwrap().free_all().unwrap();
+    assert_eq!(cache.clear().free_all().unwrap(), Freed::Now { bytes: 16 });
+}
+
+/// The refusal must not open it in relaxed mode.
+#[test]
+fn an_entry_whose_replacement_was_refused_is_ordered_still() {
+    let rig = Rig::new(64);
+    let cache = cache(&rig, 16);
+    cache.insert(1, rig.pending(b"late", &rig.a)).unwrap().free_all().unwrap();
+    cache.insert(2, rig.ready(&[2; 4])).unwrap().free_all().unwrap();
+    let held = cache.get(&2, &rig.b).unwrap().unwrap();
+    drop(cache.insert(1, rig.ready(&[3; 13])).unwrap_err());
+    cache.validate();
+    let lease = cache.get(&1, &rig.b).unwrap().unwrap();
+    let seen = rig.late.reads(&rig.b, lease.view().device_address(), 4);
+    drop((lease, held));
+    rig.late.run_stream(&rig.b);
+    assert_eq!(seen.try_recv().unwrap(), b"late");
+}
+
+/// The write is known to have passed only after the entry was hidden: it must not open in relaxed mode.
+#[test]
+fn a_retired_entry_stays_hidden_when_its_write_passes() {
+    let rig = Rig::new(64);
+    let cache = cache(&rig, 16);
+    cache.insert(1, rig.pending(b"late", &rig.a)).unwrap().free_all().unwrap();
+    let lease = cache.get(&1, &rig.b).unwrap().unwrap();
+    assert!(cache.retire(&1).is_empty());
+    rig.late.run_all();
+    cache.validate();
+    assert!(cache.get(&1, &rig.b).unwrap().is_none());
+    drop(lease);
+    cache.validate();
+    assert_eq!(cache.collect_retired().len(), 1);
+}
+
 #[test]
 fn a_forgotten_lease_keeps_its_entry_and_its_memory() {
     let rig = Rig::leaking(64);

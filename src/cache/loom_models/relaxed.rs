@@ -160,6 +160,40 @@ fn loom_relaxed_a_shared_lease_holds_until_the_last() {
     });
 }
 
+/// The refusal walked past an unleased entry, closed it and lets it stay: aside, where the next eviction takes it. A hit may
+/// lease it at no moment between.
+#[test]
+fn loom_relaxed_a_hit_beside_a_refusal_and_what_it_set_aside() {
+    explore(Switches::AtMost(3), || {
+        let world = relaxed_with_a(SMALL);
+        assert!(world.insert('b', SMALL));
+        let lease = world.lease('b').unwrap();
+        let user = spawn(&world, |world| world.read('a'));
+        assert!(!world.insert('c', 2 * SMALL), "b is leased");
+        world.insert('d', SMALL);
+        user.join().unwrap();
+        world.read_and_release(lease);
+        world.finish();
+    });
+}
+
+/// Who met another key in the slot gives its lease back as anybody does: a retirement may wait for it.
+#[test]
+fn loom_relaxed_a_retired_entry_met_by_a_lookup_of_another_key_comes_out() {
+    explore(Switches::AtMost(3), || {
+        let world = relaxed_with_a(SMALL);
+        let user = spawn(&world, |world| world.read('a'));
+        if world.remove('a') == Some(true) {
+            assert!(world.insert('b', SMALL));
+            world.retire('b');
+        }
+        user.join().unwrap();
+        world.collect();
+        assert_eq!(world.index.figures().retired.entries, 0, "no lease is left");
+        world.finish();
+    });
+}
+
 /// As in exact mode: refused for the lease, or not at all.
 #[test]
 fn loom_relaxed_replacing_a_passed_entry_beside_its_release() {
