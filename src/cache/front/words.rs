@@ -286,6 +286,15 @@ mod tests {
     }
 
     #[test]
+    fn what_stays_is_found_though_more_went_on_than_can_be_counted_and_most_of_them_are_gone() {
+        let words = Words::new();
+        let crowd = 2 * MANY as u32;
+        (0..crowd).for_each(|slot| words.insert(u32::MAX, slot));
+        (100..crowd).for_each(|slot| words.remove(u32::MAX, slot));
+        assert!((0..100).all(|slot| words.slots(u32::MAX).any(|found| found == slot)));
+    }
+
+    #[test]
     fn a_bucket_is_one_line_of_memory() {
         assert_eq!((size_of::<Bucket>(), align_of::<Bucket>()), (64, 64));
     }
