@@ -202,6 +202,22 @@ mod tests {
     }
 
     #[test]
+    fn more_leases_than_can_be_counted_are_refused_without_the_lock_too() {
+        for flags in [LOCK_FREE, LOCK_FREE | USED, LOCK_FREE | CLOSED, LOCK_FREE | PASSED] {
+            let released = 0u32.wrapping_sub((MOST - 1) * ONE) | flags;
+            let count = Count { taken: AtomicU32::new(0), released: AtomicU32::new(released) };
+            let _ = count.pin(); // the last
+            for _ in 0..2 {
+                let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| count.pin()));
+                assert!(refused.is_err(), "flags {flags}");
+                assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| count.share())).is_err());
+            }
+            let leases = (count.released.load(Ordering::Relaxed) & !FLAGS).wrapping_neg() / ONE;
+            assert_eq!(leases, MOST, "what was refused is not counted");
+        }
+    }
+
+    #[test]
     fn a_page_leads_to_the_counts_of_its_slots() {
         let counts = Counts::new();
         (0..5 * PAGE as u32).for_each(|slot| counts.grow(slot));

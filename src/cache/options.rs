@@ -109,10 +109,13 @@ pub enum Mode {
     /// so, then it takes the next: a bound on its time under the lock, and each mark was paid for by a hit.
     ///
     /// [`keys`](crate::Cache::keys), [`snapshot`](crate::Cache::snapshot) and [`into_handles`](crate::Cache::into_handles) tell the
-    /// order without the marks. A refused call may have taken marks. An entry may be seen as leased for a moment by a
-    /// lookup of another key that had its place just before: [`remove`](crate::Cache::remove) and
-    /// [`insert`](crate::Cache::insert) may then refuse it as leased; try again. `K::eq` runs without the lock, on several
+    /// order without the marks. A refused call may have taken marks. An entry may be seen as leased for a moment
+    /// by a lookup that is about to ask again under the lock, or of another key that had its place just before:
+    /// [`remove`](crate::Cache::remove) and [`insert`](crate::Cache::insert) may then refuse it as leased; try again. `K::eq` runs without the lock, on several
     /// threads at once: a cache, in either mode, crosses threads only if `K` is `Sync`.
+    ///
+    /// An entry with a write pending on its stream is hit under the lock until a hit on another stream has seen the write pass; one that was filled
+    /// by a blocking upload never is.
     ///
     /// With a [`trace`](CacheOptions::trace) each hit takes the lock after all, to read what the line says of its entry.
     ///

@@ -36,6 +36,10 @@ pub(crate) enum Bug {
     RelaxedPin,
     /// What is in a larger table is not ordered before the step that makes it the current one.
     RelaxedGrowth,
+    /// What a refused call closed is opened before it is flagged as passed.
+    OpenedBeforePassed,
+    /// A lookup without the lock gives a lease back and does not tell who waits for its end.
+    UntoldRelease,
 }
 
 #[cfg(not(hapax_loom))]

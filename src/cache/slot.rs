@@ -1,7 +1,8 @@
 //! Where entries live: dense slots that never move. Knows no order, no budget and no leases.
 //!
 //! `Slots` is the core's, under its lock. In relaxed mode lookups read slots without the lock; the core may
-//! then ask for `&mut` of a slot only while no such lookup can be reading it, see `front::pin`.
+//! then ask for `&mut` of a slot only while no such lookup can be reading it, see `front::pin`. That rule is kept by `core` and
+//! `front` together: they are the boundary of the unsafe code here.
 #![expect(unsafe_code, reason = "lookups of a relaxed index read what they have leased, without its lock")]
 
 use crate::cache::paged::PAGE;

@@ -191,6 +191,21 @@ fn an_entry_whose_replacement_was_refused_is_ordered_still() {
     assert_eq!(seen.try_recv().unwrap(), b"late");
 }
 
+/// As one without a write: no call of the driver is made for it any more, and in relaxed mode no lock is taken.
+#[test]
+fn an_entry_whose_write_is_seen_to_have_passed_is_as_any_other() {
+    let rig = Rig::new(64);
+    let cache = cache(&rig, 16);
+    cache.insert(1, rig.pending(b"late", &rig.a)).unwrap().free_all().unwrap();
+    drop(cache.get(&1, &rig.b).unwrap().unwrap());
+    rig.late.run_all();
+    drop(cache.get(&1, &rig.b).unwrap().unwrap());
+    cache.validate();
+    let calls = rig.late.calls();
+    drop(cache.get(&1, &rig.b).unwrap().unwrap());
+    assert_eq!(rig.late.calls(), calls);
+}
+
 /// The write is known to have passed only after the entry was hidden: it must not open in relaxed mode.
 #[test]
 fn a_retired_entry_stays_hidden_when_its_write_passes() {

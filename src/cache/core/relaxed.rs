@@ -1,7 +1,7 @@
 //! What the core does differently behind a front, whose hits it does not see.
 
 use crate::cache::core::{Core, Place};
-use crate::cache::count::{Count, Counts};
+use crate::cache::count::{Count, Counts, RETIRED};
 use crate::cache::policy::Order;
 use crate::cache::slot::Stored;
 use crate::device::stream::StreamSet;
@@ -71,7 +71,7 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
             return;
         }
         change(self.slots.value_mut(slot));
-        let retired = count.is_flagged(crate::cache::count::RETIRED);
+        let retired = count.is_flagged(RETIRED);
         if !retired {
             self.open_for_front(slot, counts);
         }

@@ -4,6 +4,7 @@
 use crate::cache::core::relaxed::{CHANCES, let_used_stay};
 use crate::cache::core::{Core, Removed, Sum};
 use crate::cache::count::{Counts, PASSED, RETIRED};
+use crate::cache::planted::{Bug, planted};
 use crate::cache::policy::{Order, Rank};
 use crate::cache::slot::{Slot, Stored};
 use crate::error::Error;
@@ -131,9 +132,6 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
         mut chances: u32,
         counts: &Counts,
     ) -> Result<Removed<K, S>, Error> {
-        if replaced.is_some() {
-            self.let_used_stay(&mut chances, counts); // a replacement comes by as an eviction does, even if it is room enough
-        }
         let (plan, freed) = self.plan(need, replaced, &mut chances, counts);
         if !freed.covers(need) {
             self.set_aside(plan, counts);
@@ -184,7 +182,10 @@ impl<K: Eq, S: Stored, P: Order> Core<K, S, P> {
     /// The plan does not suffice: what it detached keeps its rank aside, so that the order stays.
     fn set_aside(&mut self, plan: Plan, counts: &Counts) {
         for Step { slot, rank, .. } in plan.into_iter().filter(|step| !step.aside) {
-            counts.at(slot).flag(PASSED);
+            if planted(Bug::OpenedBeforePassed) {
+                self.reopen_for_front(slot, counts);
+            }
+            counts.at(slot).flag(PASSED); // first: a hit that finds it open and not passed goes on without the core
             self.reopen_for_front(slot, counts);
             self.aside.insert(rank, slot);
             self.aside_sum.add(self.sum_of(slot));

@@ -2,6 +2,7 @@
 //! are compared with a slow oracle by `tests/model.rs`.
 
 use super::*;
+use crate::cache::front::pin::Pin;
 use crate::cache::policy::camp::Camp;
 use crate::cache::policy::lru::Lru;
 
@@ -242,7 +243,7 @@ fn a_lookup_that_meets_what_is_being_replaced_is_no_lease() {
     }
     bench.lease(1);
     let slot = bench.slot(0);
-    assert!(bench.counts.at(slot).close() && !bench.counts.at(slot).pin(), "closed");
+    assert!(bench.counts.at(slot).close() && bench.counts.at(slot).pin() == Pin::Closed, "closed");
     let refused = bench.core.make_room(Sum::one(5), Some(slot), &bench.counts).map(|out| out.into_iter().count());
     assert_eq!(refused, Err(Error::NoRoom { need_bytes: 5, held_bytes: 4, budget_bytes: 8 }));
 }
@@ -255,10 +256,55 @@ fn an_eviction_lets_a_bounded_number_of_used_entries_stay() {
     for key in 0..entries {
         bench.insert(key, 1).unwrap();
         let slot = bench.slot(key);
-        assert!(bench.counts.at(slot).pin(), "open");
+        assert_eq!(bench.counts.at(slot).pin(), Pin::Unmarked);
+        bench.counts.at(slot).mark_used();
         bench.release(key);
     }
     let turn = relaxed::CHANCES + 1;
     assert_eq!(bench.insert(entries, 1).unwrap(), [turn - 1], "the first after the bound, although it was used");
     assert_eq!(bench.insert(entries + 1, 1).unwrap(), [2 * turn - 1], "and on from there");
+}
+
+/// What a write is pending to.
+struct Written {
+    pending: bool,
+}
+
+impl Stored for Written {
+    type View = ();
+
+    fn charge_bytes(&self, _: u64) -> u64 {
+        1
+    }
+
+    fn view(&self) {}
+
+    fn lend(&mut self, _: StreamSet) -> bool {
+        self.pending
+    }
+
+    fn write_pending(&self) -> bool {
+        self.pending
+    }
+}
+
+/// Two threads may both have seen the write pass; whoever comes second finds the entry open, and read by others.
+#[test]
+fn a_write_that_has_passed_is_noted_once_and_opens_what_is_not_retired() {
+    for retired in [false, true] {
+        let counts = Counts::lock_free();
+        let mut core: Core<u32, Written, Lru> = Core::behind(Some(&Front::new()), Lru::default(), 8, usize::MAX, 1);
+        core.make_room_for(Place::Absent, 1, &counts).unwrap();
+        core.admit(0, 0, Written { pending: true }, 0, &counts);
+        let Place::Resident(slot) = core.find(0, &0) else { panic!("it was put in") };
+        assert!(core.hit(slot, counts.at(slot), StreamSet::EMPTY).1 && !counts.at(slot).is_open());
+        let mut out = Removed::new();
+        if retired {
+            core.retire(slot, &counts, &mut out);
+        }
+        core.change_pending(slot, &counts, |held| held.pending = false);
+        core.change_pending(slot, &counts, |_| panic!("others may read it"));
+        assert_eq!(counts.at(slot).is_open(), !retired);
+        core.validate(&counts);
+    }
 }

@@ -10,6 +10,7 @@ mod tally;
 pub(crate) mod words;
 
 use crate::cache::count::{Count, CountPage, Counts};
+use crate::cache::front::pin::Pin;
 use crate::cache::front::table::Table;
 use crate::cache::front::tally::Tally;
 use crate::cache::front::words::Words;
@@ -70,7 +71,8 @@ impl<K, S> Front<K, S> {
         self.hits.sum()
     }
 
-    /// A lease, if an open entry of the key is found at once.
+    /// A lease, if an open entry of the key is found at once. (To say that it is closed, so that `search` need not look again,
+    /// costs every hit 0.5 ns.)
     #[inline(always)]
     pub(crate) fn hit<'a, Q, P: Order>(
         &'a self,
@@ -130,9 +132,9 @@ impl<K, S> Front<K, S> {
         let page = self.pages.of(slot);
         let (cell, count) = (&page.chunk[slot as usize % PAGE], page.counts.at(slot));
         cell.prefetch();
-        let open = count.pin();
+        let pin = count.pin();
         let pinned = Pinned { index, slot, count }; // gives the lease back, also if `K::eq` panics
-        if !open {
+        if pin == Pin::Closed {
             return Leased::Closed;
         }
         let view_of = |held: &Slot<K, S>| {
@@ -142,6 +144,9 @@ impl<K, S> Front<K, S> {
         // SAFETY: `pinned` is a lease of the slot's entry, taken while it was open.
         let Some(view) = (unsafe { cell.read_pinned(view_of) }) else { return Leased::OtherKey };
         std::mem::forget(pinned);
+        if pin == Pin::Unmarked {
+            count.mark_used();
+        }
         count.note(stream);
         self.hits.add_one();
         Leased::Hit(Hit { slot, count, view, write_pending: false })
@@ -158,6 +163,10 @@ enum Leased<'a, V> {
 /// The lease goes back.
 impl<K: Hash + Eq, S: Stored, P: Order> Drop for Pinned<'_, K, S, P> {
     fn drop(&mut self) {
+        if planted(Bug::UntoldRelease) {
+            self.count.release();
+            return;
+        }
         self.index.release_counted(self.slot, self.count);
     }
 }

@@ -25,30 +25,43 @@ pub(crate) const LOCK_FREE: u32 = 16;
 /// As many leases are told from none by the topmost bit.
 const _: () = assert!(MOST.wrapping_mul(ONE) == 1 << 31);
 
+/// What a lease taken without the lock found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pin {
+    /// Open, and marked as used.
+    Open,
+    /// Open; who uses it marks it.
+    Unmarked,
+    /// The lease's holder may look at nothing, and owes it back like any other.
+    Closed,
+}
+
 impl Count {
-    /// One lease more, without the lock. `false`: the entry is not open; its holder may look at nothing, and owes the
-    /// lease back like any other.
+    /// One lease more, without the lock.
     #[inline]
-    pub(crate) fn pin(&self) -> bool {
+    pub(crate) fn pin(&self) -> Pin {
         let order = if planted(Bug::RelaxedPin) { Ordering::Relaxed } else { Ordering::Acquire };
         let before = self.released.fetch_sub(ONE, order);
         if before & (CLOSED | PASSED | USED) == USED && (before & !FLAGS).wrapping_neg() < MOST * ONE {
-            return true;
+            return Pin::Open;
         }
         self.pinned_otherwise(before)
     }
 
     #[cold]
-    fn pinned_otherwise(&self, before: u32) -> bool {
+    fn pinned_otherwise(&self, before: u32) -> Pin {
         if leases(before) >= MOST {
             self.released.fetch_add(ONE, Ordering::Relaxed);
             panic!("{MOST} leases of one entry: they are being forgotten");
         }
         let open = before & (CLOSED | PASSED) == 0 || planted(Bug::PinOfClosed);
-        if open {
-            self.released.fetch_or(USED, Ordering::Relaxed);
-        }
-        open
+        if open { Pin::Unmarked } else { Pin::Closed }
+    }
+
+    /// Of a leased entry that was open. An eviction that comes by takes the mark, and tells the order.
+    #[cold]
+    pub(crate) fn mark_used(&self) {
+        self.released.fetch_or(USED, Ordering::Relaxed);
     }
 
     #[inline]
@@ -97,6 +110,9 @@ impl Count {
                 return false;
             }
             let after = before | if leased { flag } else { 0 } | if closes { CLOSED } else { 0 };
+            if after == before {
+                return leased; // nothing to be beaten at by those who hit it meanwhile
+            }
             match self.released.compare_exchange_weak(before, after, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return leased,
                 Err(now) => before = now,
@@ -121,11 +137,8 @@ impl Count {
         }
     }
 
-    /// The streams that a closed, unleased entry was lent to, for the entry to take along.
+    /// The streams that a closed, unleased entry was lent to, for the entry to take along. In relaxed mode.
     pub(crate) fn take_notes(&self) -> StreamSet {
-        if !self.is_lock_free() {
-            return StreamSet::EMPTY;
-        }
         let notes = StreamSet::from_bits(self.taken.load(Ordering::Relaxed));
         self.taken.store(0, Ordering::Relaxed);
         notes
@@ -166,15 +179,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_open_is_leased_and_marked_as_used() {
+    fn who_leases_what_is_open_is_told_whether_it_is_marked() {
         let count = count(0, CLOSED | USED);
         count.open();
         assert!(count.is_open() && flags(&count) == 0);
-        assert!(count.pin() && flags(&count) == USED);
+        assert_eq!((count.pin(), count.pin(), flags(&count)), (Pin::Unmarked, Pin::Unmarked, 0));
+        count.mark_used();
+        assert_eq!((count.pin(), flags(&count)), (Pin::Open, USED));
         assert!(count.take_used() && !count.take_used());
-        assert!(count.pin() && count.pin() && flags(&count) == USED, "marked again, and left so");
-        release_all(&count, 3);
-        assert!(count.is_open() && flags(&count) == USED);
+        assert_eq!(count.pin(), Pin::Unmarked);
+        release_all(&count, 4);
+        assert!(count.is_open());
     }
 
     /// Used before or not: the mark has a way of its own through `pin`.
@@ -183,7 +198,7 @@ mod tests {
         for refused in [CLOSED, PASSED, CLOSED | PASSED, CLOSED | RETIRED] {
             for used in [0, USED] {
                 let count = count(1, refused | used);
-                assert!(!count.pin() && flags(&count) == refused | used);
+                assert_eq!((count.pin(), flags(&count)), (Pin::Closed, refused | used));
                 assert_eq!(count.is_open(), refused & CLOSED == 0);
                 assert!(count.is_leased(), "the lease is owed back");
                 release_all(&count, 2);
@@ -198,7 +213,7 @@ mod tests {
         assert!(count.close() && flags(&count) == USED | CLOSED);
         count.reopen();
         assert!(count.is_open() && flags(&count) == USED);
-        assert!(count.pin() && !count.close() && flags(&count) == USED);
+        assert_eq!((count.pin(), count.close(), flags(&count)), (Pin::Open, false, USED));
         release_all(&count, 1);
         count.shut();
         assert!(!count.is_open() && flags(&count) == USED | CLOSED);
@@ -228,15 +243,13 @@ mod tests {
     }
 
     #[test]
-    fn in_exact_mode_closing_is_looking_and_there_are_no_notes() {
+    fn in_exact_mode_closing_is_looking() {
         let counts = Counts::new();
         counts.grow(0);
         let count = counts.at(0);
         assert!(!count.is_lock_free() && !count.is_open() && count.close());
         count.take();
         assert!(!count.close());
-        assert_eq!(count.take_notes(), StreamSet::EMPTY);
-        assert!(count.is_leased(), "what it took is no note");
         count.release();
         count.shut();
         assert!(count.close() && count.released.load(Ordering::Relaxed) == ONE, "no flag is set");
@@ -244,9 +257,9 @@ mod tests {
 
     #[test]
     fn as_many_leases_as_can_be_counted_are_given_and_no_more() {
-        for used in [0, USED] {
-            let least_too_many = [0, 1, 100_000, MOST - 1].into_iter().all(|leases| count(leases, used).pin());
-            assert!(least_too_many, "below the bound");
+        for (used, open) in [(0, Pin::Unmarked), (USED, Pin::Open)] {
+            let below = [0, 1, 100_000, MOST - 1];
+            assert!(below.into_iter().all(|leases| count(leases, used).pin() == open));
             for leases in [MOST, MOST + 1, MOST + 100] {
                 let count = count(leases, used);
                 let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| count.pin()));

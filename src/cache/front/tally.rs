@@ -92,17 +92,28 @@ impl Drop for Held {
 #[cfg(all(test, not(hapax_loom)))]
 mod tests {
     use super::*;
+    use std::sync::Barrier;
 
+    /// All of them at once, so that some share a lane.
     #[test]
     fn no_count_is_lost_among_more_threads_than_lanes() {
+        const THREADS: usize = LANES + 20;
         let tally = Tally::new();
-        for _ in 0..3 {
+        for _ in 0..2 {
+            let (all_counted, all_done) = (Barrier::new(THREADS), Barrier::new(THREADS));
             std::thread::scope(|scope| {
-                for _ in 0..LANES + 20 {
-                    scope.spawn(|| (0..1000).for_each(|_| tally.add_one()));
-                }
+                let count = || {
+                    tally.add_one();
+                    all_counted.wait();
+                    (0..20_000).for_each(|_| tally.add_one());
+                    all_done.wait();
+                };
+                let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(count)).collect();
+                threads.into_iter().for_each(|thread| thread.join().unwrap()); // a lane is given back at the thread's very end
             });
         }
-        assert_eq!(tally.sum(), 3 * 1000 * (LANES as u64 + 20));
+        assert_eq!(tally.sum(), 2 * 20_001 * THREADS as u64);
+        // Other tests' threads are few.
+        assert_ne!(std::thread::spawn(lane).join().unwrap(), SHARED);
     }
 }

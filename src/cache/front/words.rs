@@ -59,9 +59,9 @@ impl Words {
     #[inline]
     pub(crate) fn slots(&self, hash: u32) -> Slots<'_> {
         let buckets = &*self.array.get().0;
-        let at = home(buckets, hash);
-        let tags = buckets[at].tags.load(Ordering::Acquire);
-        Slots { buckets, hash, at, tags, matches: matches(tags, tag(hash)) }
+        let home = home(buckets, hash);
+        let tags = buckets[home].tags.load(Ordering::Acquire);
+        Slots { buckets, hash, home, at: home, tags, matches: matches(tags, tag(hash)) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -114,6 +114,7 @@ impl Words {
 pub(crate) struct Slots<'a> {
     buckets: &'a [Bucket],
     hash: u32,
+    home: usize,
     at: usize,
     tags: u64,
     matches: u64,
@@ -133,10 +134,12 @@ impl Iterator for Slots<'_> {
                     return Some(slot_of(word));
                 }
             }
-            if self.tags >> OVERFLOW == 0 {
+            let at = next(self.buckets, self.at);
+            // Once around: with many hashes alike, words may have gone on from every bucket.
+            if self.tags >> OVERFLOW == 0 || at == self.home {
                 return None;
             }
-            self.at = next(self.buckets, self.at);
+            self.at = at;
             self.tags = self.buckets[self.at].tags.load(Ordering::Acquire);
             self.matches = matches(self.tags, tag(self.hash));
         }
@@ -219,6 +222,7 @@ mod tests {
     fn every_word_is_found_until_it_is_removed_through_growth_and_full_buckets() {
         let words = Words::new();
         let mut there: HashSet<(u32, u32)> = HashSet::new();
+        let mut free = Vec::new();
         let mut random = 1u64;
         let mut next = |below: u32| {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -228,15 +232,20 @@ mod tests {
             // Few hashes, so that many go to one bucket; some of them in the last one.
             let hash = if next(2) == 0 { u32::MAX - next(40) } else { next(u32::MAX) };
             if next(3) > 0 {
-                words.insert(hash, step);
-                there.insert((hash, step));
+                let slot = free.pop().unwrap_or(step);
+                words.insert(hash, slot);
+                there.insert((hash, slot));
             } else if let Some(&(hash, slot)) = there.iter().next() {
                 words.remove(hash, slot);
                 there.remove(&(hash, slot));
+                free.push(slot);
                 assert_eq!(words.slots(hash).find(|&found| found == slot), None);
             }
             assert_eq!(words.len(), there.len());
         }
+        let left = words.array.get().0.iter().flat_map(|bucket| &bucket.words);
+        let left = left.filter(|word| word.load(Ordering::Relaxed) != EMPTY);
+        assert_eq!(left.count(), there.len(), "and no other");
         for (hash, slot) in there {
             assert_eq!(words.slots(hash).find(|&found| found == slot), Some(slot));
         }
@@ -292,6 +301,18 @@ mod tests {
         (0..crowd).for_each(|slot| words.insert(u32::MAX, slot));
         (100..crowd).for_each(|slot| words.remove(u32::MAX, slot));
         assert!((0..100).all(|slot| words.slots(u32::MAX).any(|found| found == slot)));
+    }
+
+    /// Whose hashes are alike, as a key's may be that hashes only a name.
+    #[test]
+    fn a_search_ends_though_words_went_on_from_every_bucket() {
+        let words = Words::new();
+        for group in 0..8u32 {
+            let hash = group << 29;
+            (0..1000).for_each(|slot| words.insert(hash, slot));
+            (0..1000).for_each(|slot| words.remove(hash, slot));
+        }
+        assert_eq!(words.slots(1).take(10_000).count(), 0);
     }
 
     #[test]

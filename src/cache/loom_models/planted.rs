@@ -9,7 +9,7 @@ use std::process::Command;
 
 const VARIABLE: &str = "HAPAX_PLANTED_BUG";
 
-const BUGS: [Bug; 16] = [
+const BUGS: [Bug; 18] = [
     Bug::LeaseOutsideLock,
     Bug::IgnoredLease,
     Bug::RelaxedRelease,
@@ -26,6 +26,8 @@ const BUGS: [Bug; 16] = [
     Bug::RelaxedOpen,
     Bug::RelaxedPin,
     Bug::RelaxedGrowth,
+    Bug::OpenedBeforePassed,
+    Bug::UntoldRelease,
 ];
 
 /// In a process of `assert_caught`'s, plants its bug.
@@ -90,6 +92,21 @@ fn loom_a_share_that_misses_leases_is_caught() {
 #[test]
 fn loom_a_wait_that_is_checked_and_entered_in_two_steps_is_caught() {
     assert_caught(Bug::WaitRace, "fills::loom_a_cycle_of_two_fillers_over_two_caches_is_refused_once", DEADLOCK);
+}
+
+#[test]
+fn loom_relaxed_what_is_set_aside_and_opened_before_it_is_flagged_is_caught() {
+    assert_caught(
+        Bug::OpenedBeforePassed,
+        "relaxed::loom_relaxed_a_hit_beside_a_refusal_and_what_it_set_aside",
+        DATA_RACE,
+    );
+}
+
+#[test]
+fn loom_relaxed_a_lease_given_back_untold_is_caught() {
+    let model = "relaxed::loom_relaxed_a_retired_entry_met_by_a_lookup_of_another_key_comes_out";
+    assert_caught(Bug::UntoldRelease, model, "no lease is left");
 }
 
 #[test]

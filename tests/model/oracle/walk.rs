@@ -75,10 +75,6 @@ impl Oracle {
 
     fn walk(&mut self, need: (u64, usize), replaced: Option<u64>) -> Walk {
         let mut walk = Walk::new(need);
-        // What is replaced needs a look even if it makes room enough.
-        if replaced.is_some() {
-            self.let_used_stay(&walk);
-        }
         while walk.bytes > 0 || walk.entries > 0 {
             self.let_used_stay(&walk);
             let may_leave = |entry: &super::Entry| !entry.passed || entry.leases == 0;
