@@ -97,6 +97,19 @@ fn what_is_resident_is_leased_while_the_lock_is_held() {
     index.validate();
 }
 
+/// In the first slot of a page as in any other, however many pages there are.
+#[test]
+fn an_entry_is_found_without_the_lock_as_soon_as_it_is_in() {
+    let index = relaxed(0);
+    index.set_budget_bytes(10_000).expect("it is empty");
+    for key in 0..10_000 {
+        assert!(index.insert(key, 1, 0, || token(key)).is_ok());
+        let hit = index.get(&key, StreamSet::EMPTY).expect("it is in");
+        index.release(hit.slot);
+        assert_eq!(index.front.as_ref().unwrap().hits(), key + 1);
+    }
+}
+
 #[test]
 fn a_lookup_of_what_is_absent_leases_nothing() {
     let index = relaxed(2000);
