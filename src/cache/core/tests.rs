@@ -99,6 +99,13 @@ fn an_eviction_meets_each_leased_entry_once_per_use() {
 }
 
 #[test]
+fn a_victim_that_is_enough_leaves_without_a_plan_and_the_next_one_is_read_ahead() {
+    let mut bench = Bench::with_leased(Lru::default(), 10, 0);
+    assert_eq!(bench.insert(100, 1).unwrap(), [0]);
+    assert_eq!(bench.core.ahead, Some((bench.slot(1), 1)));
+}
+
+#[test]
 fn a_refusal_leaves_the_order_and_is_known_at_once_when_repeated() {
     let mut bench = Bench::with_leased(Lru::default(), 10, 9);
     let order = |bench: &Bench<Lru>| bench.core.rows(&bench.counts).iter().map(|row| row.key).collect::<Vec<_>>();
