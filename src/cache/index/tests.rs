@@ -111,6 +111,15 @@ fn an_entry_is_found_without_the_lock_as_soon_as_it_is_in() {
 }
 
 #[test]
+fn what_was_used_without_the_lock_is_not_the_next_victim() {
+    let index = relaxed(3);
+    index.set_budget_bytes(3).expect("they fit");
+    (0..2).for_each(|_| assert!(is_open(&index, 0)));
+    let out = index.insert(3, 1, 0, || token(3)).expect("an entry can leave");
+    assert_eq!(out.into_iter().map(|(key, _)| key).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
 fn a_lookup_of_what_is_absent_leases_nothing() {
     let index = relaxed(2000);
     (2000..40_000).for_each(|key| assert!(index.get(&key, StreamSet::EMPTY).is_none()));
