@@ -195,6 +195,7 @@ fn a_retired_entry_is_queued_for_collection_once() {
     bench.core.released(slot, &bench.counts);
     bench.core.validate(&bench.counts);
     bench.core.collect(&bench.counts, &mut out);
+    assert!(!out.is_empty());
     assert_eq!(out.into_iter().count(), 1);
 }
 
