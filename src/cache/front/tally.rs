@@ -94,12 +94,13 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
     use std::sync::Barrier;
+    use std::time::{Duration, Instant};
 
     /// All of them at once, so that some share a lane; those count for longer than the system lets a thread run, to meet each other there.
     #[test]
     fn no_count_is_lost_among_more_threads_than_lanes() {
         const THREADS: usize = LANES + 3;
-        const LONG: u64 = if cfg!(miri) { 100 } else { 2_000_000 };
+        const LONG: Duration = Duration::from_millis(100);
         let tally = Tally::new();
         let mut expected = [0; LANES];
         for _ in 0..2 {
@@ -109,10 +110,13 @@ mod tests {
                 let count = || {
                     tally.add_one();
                     all_counted.wait();
-                    let times = if lane() == SHARED { LONG } else { 1_000 };
-                    (0..times).for_each(|_| tally.add_one());
+                    let (begun, mut times) = (Instant::now(), 1);
+                    while times == 1 || lane() == SHARED && begun.elapsed() < LONG {
+                        (0..1000).for_each(|_| tally.add_one());
+                        times += 1000;
+                    }
                     all_done.wait();
-                    (lane(), 1 + times)
+                    (lane(), times)
                 };
                 let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(count)).collect();
                 for thread in threads {
