@@ -465,3 +465,6 @@ fn ring(gate: Option<Arc<Gate>>) {
         gate.ring();
     }
 }
+
+#[cfg(all(test, not(hapax_loom)))]
+mod tests;

@@ -3,6 +3,7 @@
 use super::{Digest, Random, Subject, compare_all_traces, compare_random_sessions, replay_traces};
 use crate::cache::flight::Patience;
 use crate::cache::index::{Found, Index, Take};
+use crate::cache::options::Mode;
 use crate::cache::policy::camp::Camp;
 use crate::cache::policy::chosen::Chosen;
 use crate::cache::policy::{Order, Policy};
@@ -34,7 +35,7 @@ impl Stored for Token {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Op {
+pub(super) enum Op {
     Get { key: u32 },
     Lookup { key: u32 },
     Reserve { key: u32, bytes: u64 },
@@ -71,7 +72,7 @@ enum Verdict {
     Absent,
 }
 
-struct Answer {
+pub(super) struct Answer {
     verdict: Verdict,
     /// What left, in order; the value of a refused call.
     left: Vec<u64>,
@@ -83,8 +84,9 @@ struct Vacancy {
 }
 
 /// An order as a session begins with it: that of a cache with such options, unless said otherwise.
-trait Begins {
+pub(super) trait Begins {
     type Order: Order;
+    const MODE: Mode = Mode::Exact;
     fn order() -> Self::Order;
 }
 
@@ -114,7 +116,7 @@ impl Begins for ByCostRebased {
     }
 }
 
-struct Session<B: Begins> {
+pub(super) struct Session<B: Begins> {
     index: Index<u32, Token, B::Order>,
     /// Slot and handle of each lease, oldest first.
     leases: Vec<(u32, u64)>,
@@ -223,7 +225,8 @@ impl<B: Begins> Subject for Session<B> {
     /// `budget BYTES most ENTRIES`.
     fn open(header: &[&str]) -> Self {
         let [_, budget, _, most] = header else { panic!("not a header: {header:?}") };
-        let index = Index::new(B::order(), budget.parse().expect("bytes"), most.parse().expect("entries"), 1);
+        let (bytes, entries) = (budget.parse().expect("bytes"), most.parse().expect("entries"));
+        let index = Index::in_mode(B::MODE, B::order(), bytes, entries, 1);
         Session { index, leases: Vec::new(), vacancies: BTreeMap::new(), offered: Vec::new() }
     }
 

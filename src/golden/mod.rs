@@ -9,6 +9,7 @@
 //! When a digest differs, the message says how to print both sides of it, line by line.
 
 mod cache;
+mod relaxed;
 mod suballoc;
 
 use std::fmt::Write;

@@ -53,13 +53,6 @@ impl<K, S> Removed<K, S> {
     }
 }
 
-#[cfg(all(test, not(hapax_loom)))]
-impl<K, S> Removed<K, S> {
-    pub(crate) fn len(&self) -> usize {
-        usize::from(!self.is_empty()) + self.rest.len()
-    }
-}
-
 #[cfg(test)]
 impl<K, S> IntoIterator for Removed<K, S> {
     type Item = (K, S);

@@ -99,6 +99,13 @@ fn an_eviction_meets_each_leased_entry_once_per_use() {
 }
 
 #[test]
+fn a_victim_that_is_enough_leaves_without_a_plan_and_the_next_one_is_read_ahead() {
+    let mut bench = Bench::with_leased(Lru::default(), 10, 0);
+    assert_eq!(bench.insert(100, 1).unwrap(), [0]);
+    assert_eq!(bench.core.ahead, Some((bench.slot(1), 1)));
+}
+
+#[test]
 fn a_refusal_leaves_the_order_and_is_known_at_once_when_repeated() {
     let mut bench = Bench::with_leased(Lru::default(), 10, 9);
     let order = |bench: &Bench<Lru>| bench.core.rows(&bench.counts).iter().map(|row| row.key).collect::<Vec<_>>();
@@ -109,6 +116,18 @@ fn a_refusal_leaves_the_order_and_is_known_at_once_when_repeated() {
     assert_eq!((bench.queued(), bench.core.aside.len()), (0, 1));
     assert_eq!(bench.insert(100, 2), Err(refused), "without a walk: nothing is queued");
     assert_eq!(bench.insert(100, 1).unwrap(), [9]);
+}
+
+#[test]
+fn a_refusal_for_what_is_known_to_be_held_does_not_walk() {
+    let mut bench = Bench::with_leased(Lru::default(), 10, 9);
+    assert!(bench.insert(100, 2).is_err(), "and the nine are passed");
+    bench.lease(9);
+    bench.release(9);
+    assert_eq!(bench.insert(100, 2), Err(Error::NoRoom { need_bytes: 2, held_bytes: 9, budget_bytes: 10 }));
+    let most = u64::MAX; // with what is held it is more than 64 bits can say
+    assert_eq!(bench.insert(100, most), Err(Error::Oversize { need_bytes: most, budget_bytes: 10 }));
+    assert_eq!(bench.queued(), 1);
 }
 
 #[test]
@@ -176,7 +195,8 @@ fn a_retired_entry_is_queued_for_collection_once() {
     bench.core.released(slot, &bench.counts);
     bench.core.validate(&bench.counts);
     bench.core.collect(&bench.counts, &mut out);
-    assert_eq!(out.len(), 1);
+    assert!(!out.is_empty());
+    assert_eq!(out.into_iter().count(), 1);
 }
 
 /// The entry with key 0, all of the budget, was passed over; its lease has ended, and its thread waits for the lock to say so.
@@ -215,10 +235,10 @@ fn an_entry_whose_release_is_on_its_way_is_no_obstacle_to_its_own_replacement() 
 #[test]
 fn a_refused_shrink_names_the_bytes_that_it_was_refused_for() {
     for mut bench in exact_and_relaxed().map(with_a_release_on_its_way) {
-        let refused = bench.core.set_budget_bytes(4, &bench.counts).map(|out| out.len());
+        let refused = bench.core.set_budget_bytes(4, &bench.counts).map(|out| out.into_iter().count());
         assert_eq!(refused, Err(Error::BudgetHeld { budget_bytes: 4, held_bytes: 8 }));
         bench.core.released(bench.slot(0), &bench.counts);
-        assert_eq!(bench.core.set_budget_bytes(4, &bench.counts).map(|out| out.len()), Ok(1));
+        assert_eq!(bench.core.set_budget_bytes(4, &bench.counts).map(|out| out.into_iter().count()), Ok(1));
     }
 }
 
@@ -232,7 +252,7 @@ fn a_lookup_that_meets_what_is_being_replaced_is_no_lease() {
     bench.lease(1);
     let slot = bench.slot(0);
     assert!(bench.counts.at(slot).close() && bench.counts.at(slot).pin() == Pin::Closed, "closed");
-    let refused = bench.core.make_room(Sum::one(5), Some(slot), &bench.counts).map(|out| out.len());
+    let refused = bench.core.make_room(Sum::one(5), Some(slot), &bench.counts).map(|out| out.into_iter().count());
     assert_eq!(refused, Err(Error::NoRoom { need_bytes: 5, held_bytes: 4, budget_bytes: 8 }));
 }
 

@@ -149,3 +149,123 @@ impl Count {
 fn leases(released: u32) -> u32 {
     (released & !FLAGS).wrapping_neg() / ONE
 }
+
+#[cfg(all(test, not(hapax_loom)))]
+mod tests {
+    use super::*;
+    use crate::cache::count::Counts;
+    use crate::sync::AtomicU32;
+
+    /// With leases, and the flags of a relaxed index beside.
+    fn count(leases: u32, flags: u32) -> Count {
+        let released = leases.wrapping_mul(ONE).wrapping_neg() | LOCK_FREE | flags;
+        Count { taken: AtomicU32::new(0), released: AtomicU32::new(released) }
+    }
+
+    fn flags(count: &Count) -> u32 {
+        count.released.load(Ordering::Relaxed) & FLAGS & !LOCK_FREE
+    }
+
+    fn release_all(count: &Count, leases: u32) {
+        (0..leases).for_each(|_| _ = count.release());
+        assert!(!count.is_leased());
+    }
+
+    #[test]
+    fn a_count_begins_closed_and_unleased() {
+        let counts = Counts::lock_free();
+        counts.grow(0);
+        assert!(counts.at(0).is_lock_free() && !counts.at(0).is_open() && !counts.at(0).is_leased());
+    }
+
+    #[test]
+    fn who_leases_what_is_open_is_told_whether_it_is_marked() {
+        let count = count(0, CLOSED | USED);
+        count.open();
+        assert!(count.is_open() && flags(&count) == 0);
+        assert_eq!((count.pin(), count.pin(), flags(&count)), (Pin::Unmarked, Pin::Unmarked, 0));
+        count.mark_used();
+        assert_eq!((count.pin(), flags(&count)), (Pin::Open, USED));
+        assert!(count.take_used() && !count.take_used());
+        assert_eq!(count.pin(), Pin::Unmarked);
+        release_all(&count, 4);
+        assert!(count.is_open());
+    }
+
+    /// Used before or not: the mark has a way of its own through `pin`.
+    #[test]
+    fn what_is_closed_or_passed_is_not_leased_and_not_marked() {
+        for refused in [CLOSED, PASSED, CLOSED | PASSED, CLOSED | RETIRED] {
+            for used in [0, USED] {
+                let count = count(1, refused | used);
+                assert_eq!((count.pin(), flags(&count)), (Pin::Closed, refused | used));
+                assert_eq!(count.is_open(), refused & CLOSED == 0);
+                assert!(count.is_leased(), "the lease is owed back");
+                release_all(&count, 2);
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_is_unleased_can_be_closed_and_closing_twice_changes_nothing() {
+        let count = count(0, USED);
+        assert!(count.close() && flags(&count) == USED | CLOSED);
+        assert!(count.close() && flags(&count) == USED | CLOSED);
+        count.reopen();
+        assert!(count.is_open() && flags(&count) == USED);
+        assert_eq!((count.pin(), count.close(), flags(&count)), (Pin::Open, false, USED));
+        release_all(&count, 1);
+        count.shut();
+        assert!(!count.is_open() && flags(&count) == USED | CLOSED);
+    }
+
+    #[test]
+    fn an_eviction_flags_what_is_leased_and_closes_what_is_not() {
+        for (flag, then) in [(PASSED, PASSED), (RETIRED, RETIRED | CLOSED)] {
+            let (leased, unleased) = (count(1, 0), count(0, 0));
+            for _ in 0..2 {
+                assert!(leased.flag_if_leased(flag) && flags(&leased) == then);
+                assert!(!unleased.flag_if_leased(flag) && flags(&unleased) == CLOSED);
+            }
+            assert!(leased.release(), "the index must hear of it");
+        }
+    }
+
+    #[test]
+    fn each_stream_is_noted_and_notes_are_taken_once() {
+        let count = count(0, 0);
+        let streams = [1, 1 << 4, 1, (1 << 4) | 2].map(StreamSet::from_bits);
+        streams.into_iter().for_each(|stream| count.note(stream));
+        count.note(StreamSet::EMPTY);
+        assert!(!count.is_leased());
+        assert_eq!(count.take_notes(), StreamSet::from_bits(0b1_0011));
+        assert_eq!(count.take_notes(), StreamSet::EMPTY);
+    }
+
+    #[test]
+    fn in_exact_mode_closing_is_looking() {
+        let counts = Counts::new();
+        counts.grow(0);
+        let count = counts.at(0);
+        assert!(!count.is_lock_free() && !count.is_open() && count.close());
+        count.take();
+        assert!(!count.close());
+        count.release();
+        count.shut();
+        assert!(count.close() && count.released.load(Ordering::Relaxed) == ONE, "no flag is set");
+    }
+
+    #[test]
+    fn as_many_leases_as_can_be_counted_are_given_and_no_more() {
+        for (used, open) in [(0, Pin::Unmarked), (USED, Pin::Open)] {
+            let below = [0, 1, 100_000, MOST - 1];
+            assert!(below.into_iter().all(|leases| count(leases, used).pin() == open));
+            for leases in [MOST, MOST + 1, MOST + 100] {
+                let count = count(leases, used);
+                let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| count.pin()));
+                assert!(refused.is_err(), "{leases} leases");
+                assert_eq!(count.released.load(Ordering::Relaxed), self::count(leases, used).released.into_inner());
+            }
+        }
+    }
+}

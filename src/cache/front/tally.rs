@@ -92,28 +92,42 @@ impl Drop for Held {
 #[cfg(all(test, not(hapax_loom)))]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
     use std::sync::Barrier;
+    use std::time::{Duration, Instant};
 
-    /// All of them at once, so that some share a lane.
+    /// All of them at once, so that some share a lane; those count for longer than the system lets a thread run, to meet each other there.
     #[test]
     fn no_count_is_lost_among_more_threads_than_lanes() {
-        const THREADS: usize = LANES + 20;
+        const THREADS: usize = LANES + 3;
+        const LONG: Duration = Duration::from_millis(100);
         let tally = Tally::new();
+        let mut expected = [0; LANES];
         for _ in 0..2 {
             let (all_counted, all_done) = (Barrier::new(THREADS), Barrier::new(THREADS));
+            let mut held = HashSet::from([lane()]); // this thread's, all the while
             std::thread::scope(|scope| {
                 let count = || {
                     tally.add_one();
                     all_counted.wait();
-                    (0..20_000).for_each(|_| tally.add_one());
+                    let (begun, mut times) = (Instant::now(), 1);
+                    while times == 1 || lane() == SHARED && begun.elapsed() < LONG {
+                        (0..1000).for_each(|_| tally.add_one());
+                        times += 1000;
+                    }
                     all_done.wait();
+                    (lane(), times)
                 };
                 let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(count)).collect();
-                threads.into_iter().for_each(|thread| thread.join().unwrap()); // a lane is given back at the thread's very end
+                for thread in threads {
+                    let (lane, times) = thread.join().unwrap(); // a lane is given back at the thread's very end
+                    assert!(held.insert(lane) || lane == SHARED, "two threads hold lane {lane}");
+                    expected[lane] += times;
+                }
             });
+            assert!(held.len() > LANES / 2, "other tests' threads are few");
         }
-        assert_eq!(tally.sum(), 2 * 20_001 * THREADS as u64);
-        // Other tests' threads are few.
-        assert_ne!(std::thread::spawn(lane).join().unwrap(), SHARED);
+        assert_eq!(tally.0.each_ref().map(|lane| lane.0.load(Ordering::Relaxed)), expected);
+        assert_eq!(tally.sum(), expected.iter().sum());
     }
 }

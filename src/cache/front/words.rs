@@ -159,7 +159,7 @@ impl Array {
         loop {
             let bucket = &buckets[at];
             let tags = bucket.tags.load(Ordering::Relaxed);
-            let free = matches(tags | 0xFF << OVERFLOW, 0);
+            let free = matches(tags, 0); // not of the count: it looks at words alone
             if free != 0 {
                 let i = free.trailing_zeros() / 8;
                 bucket.words[i as usize].store(word, Ordering::Release);
@@ -249,6 +249,58 @@ mod tests {
         for (hash, slot) in there {
             assert_eq!(words.slots(hash).find(|&found| found == slot), Some(slot));
         }
+    }
+
+    /// Unlike those of the test above, spread as hashes are.
+    fn hash(number: u32) -> u32 {
+        (u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32
+    }
+
+    fn buckets(words: &Words) -> usize {
+        words.array.get().0.len()
+    }
+
+    #[test]
+    fn the_likely_slot_is_most_often_the_one_and_never_of_another_hash() {
+        let words = Words::new();
+        let entries = 1000;
+        (0..entries).for_each(|number| words.insert(hash(number), number));
+        let found = (0..entries).filter(|&number| words.likely(hash(number)) == Some(number)).count();
+        assert!(found > 850, "{found} of {entries}");
+        for number in entries..100 * entries {
+            assert_eq!((words.likely(hash(number)), words.slots(hash(number)).next()), (None, None));
+        }
+    }
+
+    #[test]
+    fn an_array_two_thirds_full_is_followed_by_one_of_twice_the_size() {
+        let words = Words::new();
+        for number in 0..4 * 1026 + 1 {
+            assert_eq!(buckets(&words), FIRST * usize::max(1, words.len().div_ceil(1026).next_power_of_two()));
+            words.insert(hash(number), number);
+        }
+    }
+
+    /// What went on is counted off again: else every search of the bucket would go on for ever.
+    #[test]
+    fn what_is_removed_leaves_no_trace() {
+        let words = Words::new();
+        let crowd = |number: u32| if number % 3 == 0 { u32::MAX - number } else { hash(number) };
+        (0..600).for_each(|number| words.insert(crowd(number), number));
+        (0..600).for_each(|number| words.remove(crowd(number), number));
+        for bucket in &words.array.get().0 {
+            assert_eq!(bucket.tags.load(Ordering::Relaxed), 0);
+            assert!(bucket.words.iter().all(|word| word.load(Ordering::Relaxed) == EMPTY));
+        }
+    }
+
+    #[test]
+    fn what_stays_is_found_though_more_went_on_than_can_be_counted_and_most_of_them_are_gone() {
+        let words = Words::new();
+        let crowd = 2 * MANY as u32;
+        (0..crowd).for_each(|slot| words.insert(u32::MAX, slot));
+        (0..crowd - 100).for_each(|slot| words.remove(u32::MAX, slot));
+        assert!((crowd - 100..crowd).all(|slot| words.slots(u32::MAX).any(|found| found == slot)));
     }
 
     /// Whose hashes are alike, as a key's may be that hashes only a name.
