@@ -463,7 +463,7 @@ impl<K: Hash + Eq, S: Stored, P: Order> Index<K, S, P> {
 /// The hasher is a quick one: with one of its seeds in twenty, keys that differ in their upper half alone come to lie close together.
 #[inline(always)]
 fn spread(hash: u64) -> u32 {
-    ((hash ^ hash >> 32).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32
+    (hash.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32
 }
 
 fn ring(gate: Option<Arc<Gate>>) {
