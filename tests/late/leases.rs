@@ -206,22 +206,6 @@ fn an_entry_whose_write_is_seen_to_have_passed_is_as_any_other() {
     assert_eq!(rig.late.calls(), calls);
 }
 
-/// The write is known to have passed only after the entry was hidden: it must not open in relaxed mode.
-#[test]
-fn a_retired_entry_stays_hidden_when_its_write_passes() {
-    let rig = Rig::new(64);
-    let cache = cache(&rig, 16);
-    cache.insert(1, rig.pending(b"late", &rig.a)).unwrap().free_all().unwrap();
-    let lease = cache.get(&1, &rig.b).unwrap().unwrap();
-    assert!(cache.retire(&1).is_empty());
-    rig.late.run_all();
-    cache.validate();
-    assert!(cache.get(&1, &rig.b).unwrap().is_none());
-    drop(lease);
-    cache.validate();
-    assert_eq!(cache.collect_retired().len(), 1);
-}
-
 #[test]
 fn a_forgotten_lease_keeps_its_entry_and_its_memory() {
     let rig = Rig::leaking(64);

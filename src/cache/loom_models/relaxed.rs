@@ -118,9 +118,7 @@ fn loom_relaxed_a_release_beside_a_collection() {
 #[test]
 fn loom_relaxed_a_passed_entry_is_released_used_and_evicted_at_once() {
     explore(Switches::AtMost(2), || {
-        let world = relaxed_with_a(LARGE);
-        let lease = world.lease('a').unwrap();
-        assert!(!world.insert('b', LARGE), "leased: passed over");
+        let (world, lease) = passed_over(relaxed_with_a(LARGE));
         let first = spawn(&world, move |world| world.read_and_release(lease));
         let second = spawn(&world, |world| world.read('a'));
         world.insert('b', LARGE);

@@ -49,22 +49,31 @@ impl Store for LayeredStore {
         Ok(found)
     }
 
-    fn get_many(&self, keys: &[Key]) -> Vec<Result<Record, Miss>> {
-        let mut found = self.top.get_many(keys);
+    fn get_each(&self, keys: &[Key], found: &mut dyn FnMut(usize, Result<Record, Miss>)) {
+        let mut missing = Vec::new();
+        self.top.get_each(keys, &mut |at, record| match record {
+            Ok(record) => found(at, Ok(record)),
+            Err(miss) => missing.push((at, miss)),
+        });
         for store in &self.below {
-            let missing: Vec<usize> = (0..keys.len()).filter(|at| found[*at].is_err()).collect();
             if missing.is_empty() {
                 break;
             }
-            let wanted: Vec<Key> = missing.iter().map(|at| keys[*at]).collect();
-            for (at, below) in missing.into_iter().zip(store.get_many(&wanted)) {
-                if below.is_ok() {
-                    self.hits_below.fetch_add(1, Ordering::Relaxed);
-                    found[at] = below;
+            let wanted: Vec<Key> = missing.iter().map(|(at, _)| keys[*at]).collect();
+            let mut still = Vec::new();
+            store.get_each(&wanted, &mut |which, record| {
+                let (at, miss) = &missing[which];
+                match record {
+                    Ok(record) => {
+                        self.hits_below.fetch_add(1, Ordering::Relaxed);
+                        found(*at, Ok(record));
+                    }
+                    Err(_) => still.push((*at, *miss)), // the top's own says what is wrong there
                 }
-            }
+            });
+            missing = still;
         }
-        found
+        missing.into_iter().for_each(|(at, miss)| found(at, Err(miss)));
     }
 
     fn put(&self, key: &Key, meta: &Meta, payload: &[u8]) -> Result<(), Refusal> {

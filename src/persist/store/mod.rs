@@ -41,18 +41,20 @@ pub trait Store: Send + Sync {
     /// The entry's bytes, or why there are none. Counts as a use for eviction.
     fn get(&self, key: &Key) -> Result<Record, Miss>;
 
-    /// As [`get`](Store::get) of each key, in their order: every promise holds for each by itself, and what is wrong with
-    /// one entry is a miss of that one alone. Where entries lie together they are read together, so it costs less; the
-    /// records may share memory then, which is freed with the last of them.
-    fn get_many(&self, keys: &[Key]) -> Vec<Result<Record, Miss>> {
-        keys.iter().map(|key| self.get(key)).collect()
-    }
-
-    /// As [`get_many`](Store::get_many), and gives each to `found` with its number among the keys as soon as it is read, in
-    /// whatever order they lie. Whoever is done with a record when the next ones come needs memory for those alone. The store
+    /// As [`get`](Store::get) of each key, given to `found` with its number among the keys as soon as it is read, in whatever
+    /// order they lie: every promise holds for each by itself, and what is wrong with one entry is a miss of that one alone.
+    /// Where entries lie together they are read together, so it costs less; the records may share memory then, which is freed
+    /// with the last of them. Whoever is done with a record when the next ones come needs memory for those alone. The store
     /// holds no lock meanwhile.
     fn get_each(&self, keys: &[Key], found: &mut dyn FnMut(usize, Result<Record, Miss>)) {
-        self.get_many(keys).into_iter().enumerate().for_each(|(at, record)| found(at, record));
+        keys.iter().enumerate().for_each(|(at, key)| found(at, self.get(key)));
+    }
+
+    /// As [`get_each`](Store::get_each), all of them in the keys' order.
+    fn get_many(&self, keys: &[Key]) -> Vec<Result<Record, Miss>> {
+        let mut all = vec![Err(Miss::Absent); keys.len()];
+        self.get_each(keys, &mut |at, record| all[at] = record);
+        all
     }
 
     /// Stores an entry, evicting others if the budget asks for it.

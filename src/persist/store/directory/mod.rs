@@ -206,16 +206,6 @@ impl Store for DirectoryStore {
         }
     }
 
-    fn get_many(&self, keys: &[Key]) -> Vec<Result<Record, Miss>> {
-        match &self.0 {
-            Ok(core) => core.get_many(keys),
-            Err(off) => {
-                off.misses.fetch_add(keys.len() as u64, Ordering::Relaxed);
-                vec![Err(Miss::Off); keys.len()]
-            }
-        }
-    }
-
     fn get_each(&self, keys: &[Key], found: &mut dyn FnMut(usize, Result<Record, Miss>)) {
         match &self.0 {
             Ok(core) => core.get_each(keys, found),

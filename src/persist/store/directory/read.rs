@@ -78,12 +78,6 @@ impl Core {
         found
     }
 
-    pub(super) fn get_many(&self, keys: &[Key]) -> Vec<Result<Record, Miss>> {
-        let mut all = vec![Err(Miss::Absent); keys.len()];
-        self.get_each(keys, &mut |at, found| all[at] = found);
-        all
-    }
-
     pub(super) fn get_each(&self, keys: &[Key], found: &mut dyn FnMut(usize, Result<Record, Miss>)) {
         let (mut hits, mut absent) = (0, Vec::new());
         self.lookup_each(keys, &mut |at, record| match record {
