@@ -324,7 +324,9 @@ impl Core {
                 continue;
             }
             let name = name.to_string();
-            if hold(&name).is_some() && self.disk.remove(&name).is_ok() {
+            // Held until it is gone: a writer that has just made it would take it for its own in between.
+            let Some(_held) = hold(&name) else { continue };
+            if self.disk.remove(&name).is_ok() {
                 let mut index = self.index.lock();
                 index.other_bytes = index.other_bytes.saturating_sub(bytes);
                 files += 1;
