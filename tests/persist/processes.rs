@@ -122,7 +122,10 @@ fn four_processes_lose_nothing_but_what_they_evict_and_keep_the_bound() {
     let (says, said) = std::sync::mpsc::channel();
     for (number, child) in children.iter_mut().enumerate() {
         let (says, lines) = (says.clone(), BufReader::new(child.stdout.take().unwrap()).lines());
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(says.send((number, line)))));
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| drop(says.send((number, line))));
+            drop(says.send((number, "ended".to_owned())));
+        });
     }
     drop(says);
 
@@ -135,7 +138,7 @@ fn four_processes_lose_nothing_but_what_they_evict_and_keep_the_bound() {
         let (number, line) = match said.recv_timeout(Duration::from_millis(5)) {
             Ok(said) => said,
             Err(RecvTimeoutError::Timeout) => (0, String::new()),
-            Err(RecvTimeoutError::Disconnected) => panic!("a process ended early"),
+            Err(RecvTimeoutError::Disconnected) => unreachable!("all ended, which each has said"),
         };
         match line.split(' ').collect::<Vec<_>>()[..] {
             [what @ ("put" | "evicted"), fingerprint, when] => {
@@ -146,6 +149,8 @@ fn four_processes_lose_nothing_but_what_they_evict_and_keep_the_bound() {
             ["found", fingerprint] => drop(found[number].insert(fingerprint.to_owned())),
             ["done"] => done += 1,
             ["checked"] => checked += 1,
+            // The others wait for it, and end when this one does.
+            ["ended"] => panic!("process {number} ended early"),
             _ => {}
         }
         if measured.elapsed() > Duration::from_millis(15) {

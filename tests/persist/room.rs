@@ -4,6 +4,7 @@ use crate::spy::Spy;
 use crate::{key, small};
 use hapax::{CrashDisk, DirectoryOptions, DirectoryStore, Disk, Meta, Store};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn bytes_on(disk: &CrashDisk) -> u64 {
     disk.list().unwrap().iter().map(|name| disk.bytes(name).unwrap()).sum()
@@ -119,6 +120,52 @@ fn two_puts_of_one_large_key_at_once_leave_one_file() {
     let files: Vec<String> = disk.list().unwrap().into_iter().filter(|name| name.ends_with(".art")).collect();
     assert_eq!(files.len(), 1, "{files:?}");
     assert!(one.get(&key(1)).is_ok() && other.get(&key(1)).is_ok());
+}
+
+/// A writer makes a file, then holds it: whoever removes it must hold it till then, or the writer would take it for its own.
+#[test]
+fn a_file_that_was_left_behind_is_held_until_it_is_gone() {
+    let mut disk = CrashDisk::new();
+    let killed = DirectoryStore::over_disk(Arc::new(disk.clone()), &small());
+    disk.stop_after(100);
+    assert!(killed.put(&key(1), &Meta::default(), &[7; 400]).is_err());
+    disk = disk.after_kill();
+    let left_behind = |disk: &CrashDisk| disk.list().unwrap().iter().filter(|name| name.ends_with(".tmp")).count();
+    assert_eq!(left_behind(&disk), 1);
+
+    let (spy, watch) = Spy::on(disk.clone());
+    let store = DirectoryStore::over_disk(spy, &small());
+    let (of_writer, removed) = (disk.clone(), Arc::new(AtomicBool::new(false)));
+    let seen = removed.clone();
+    watch.on_call(move |call, name| {
+        if call == "remove" && name.ends_with(".tmp") {
+            assert!(of_writer.open_held(name).unwrap().is_none(), "{name} could be taken before it went");
+            seen.store(true, Ordering::Relaxed);
+        }
+    });
+    store.gc().unwrap();
+    assert!(removed.load(Ordering::Relaxed));
+    assert_eq!(left_behind(&disk), 0);
+}
+
+#[test]
+fn a_put_beside_a_clear_is_written_after_it() {
+    let disk = CrashDisk::new();
+    let (spy, watch) = Spy::on(disk.clone());
+    let one = DirectoryStore::over_disk(spy, &small());
+    let other = DirectoryStore::over_disk(Arc::new(disk.clone()), &small());
+    let mut clears = 2;
+    watch.on_call(move |call, name| {
+        if call == "rename" && name.ends_with(".art") && clears > 0 {
+            clears -= 1;
+            other.clear().unwrap();
+        }
+    });
+    one.put(&key(1), &Meta::default(), &[1; 400]).unwrap();
+    one.validate();
+    assert_eq!(one.stats().resident_bytes, bytes_on(&disk), "all is counted");
+    assert_eq!(*one.get(&key(1)).unwrap(), [1; 400]);
+    assert!(!disk.list().unwrap().iter().any(|name| name.ends_with(".tmp")));
 }
 
 /// A store of 600 segments stands for one of 10 GiB, whose segments are of 16 MiB.

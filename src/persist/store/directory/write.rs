@@ -83,17 +83,14 @@ impl Core {
         let mut bytes = segment::header(FileType::Large, 0).to_vec();
         bytes.extend(record);
         let name = Name::Large { key: *key, order, bytes: bytes.len() as u32 };
-        // The reservation comes first: two processes that make room at once each see the other's.
-        let created = self.create_temporary(bytes.len() as u32);
-        let (reservation, file) = created.map_err(|error| Refusal::from_io("create an entry", &error))?;
-        let reserved = Name::Temporary(reservation, bytes.len() as u32).to_string();
-        self.index.lock().reservation = Some(reservation);
-        self.make_room(writer, bytes.len() as u64);
-        let written = file.write_at(0, &bytes).and_then(|()| self.disk.rename(&reserved, &name.to_string()));
-        self.index.lock().reservation = None;
-        if let Err(error) = written {
-            let _ = self.disk.remove(&reserved);
-            return Err(Refusal::from_io("write an entry", &error));
+        // Another process that clears the directory takes what is being written, too: it is written once more.
+        const TRIES: usize = 4;
+        let mut tries = 0;
+        while let Err(error) = self.write_in_room(writer, &name, &bytes) {
+            tries += 1;
+            if error.kind() != io::ErrorKind::NotFound || tries == TRIES {
+                return Err(Refusal::from_io("write an entry", &error));
+            }
         }
         self.lately.lock().large.push(name);
         writer.unsynced.file(name.to_string());
@@ -101,6 +98,17 @@ impl Core {
         writer.since_recency += bytes.len() as u64;
         self.place(key, At::Large, record.len() as u32, order);
         if self.settings.sync_each_put { self.sync_now(writer) } else { Ok(()) }
+    }
+
+    /// Makes room for a file of its own, and writes it. The reservation comes first: two processes that make room at once each
+    /// see the other's.
+    fn write_in_room(&self, writer: &mut Writer, name: &Name, bytes: &[u8]) -> io::Result<()> {
+        let (reservation, file) = self.create_temporary(bytes.len() as u32)?;
+        self.index.lock().reservation = Some(reservation);
+        self.make_room(writer, bytes.len() as u64);
+        let written = self.write_beside(reservation, &*file, &name.to_string(), bytes);
+        self.index.lock().reservation = None;
+        written
     }
 
     /// An entry has been written. A large file that it supersedes stays until this one is synced, or room is needed; it
@@ -272,9 +280,13 @@ impl Core {
     /// Writes a whole file beside, then gives it its name.
     pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let (id, file) = self.create_temporary(bytes.len() as u32)?;
+        self.write_beside(id, &*file, name, bytes)
+    }
+
+    fn write_beside(&self, id: u64, file: &dyn DiskFile, name: &str, bytes: &[u8]) -> io::Result<()> {
         let temporary = Name::Temporary(id, bytes.len() as u32).to_string();
-        let replaced = file.write_at(0, bytes).and_then(|()| self.disk.rename(&temporary, name));
-        replaced.inspect_err(|_| drop(self.disk.remove(&temporary)))
+        let written = file.write_at(0, bytes).and_then(|()| self.disk.rename(&temporary, name));
+        written.inspect_err(|_| drop(self.disk.remove(&temporary)))
     }
 
     fn create_segment(&self) -> io::Result<(u64, Arc<dyn DiskFile>)> {
