@@ -236,10 +236,12 @@ fn dropping_a_refill_stops_it_and_waits_for_its_thread() {
     at.recv().unwrap();
     assert!(!refilling.is_finished());
     let dropping = std::thread::spawn(move || drop(refilling));
+    let mut wait = Duration::from_millis(1);
     while !dropping.is_finished() {
-        // It must be asked to stop while it is held: a hundred times this long is enough for that.
-        std::thread::sleep(Duration::from_millis(20));
+        // It must be asked to stop while it is held. Each time it has longer for that: a minute and a half in all, if need be.
+        std::thread::sleep(wait);
         let _ = go_on.send(());
+        wait = (wait * 2).min(Duration::from_secs(1));
     }
     dropping.join().unwrap();
     assert_eq!(Arc::strong_count(&after.cache), 1, "the thread is gone");

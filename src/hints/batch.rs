@@ -267,8 +267,13 @@ mod tests {
         let mut bad = entries(ours, 0..3);
         bad[0].bytes.pop();
         bad.push(JournalEntry { fingerprint: ours, bytes: vec![FORMAT; PREFIX_BYTES - 1] });
+        // One name more than there are counts.
+        let mut more_names = entry(ours, &[(name(0), used(0))]);
+        more_names.bytes.splice(PREFIX_BYTES..PREFIX_BYTES + 2, 2u16.to_le_bytes());
+        more_names.bytes.splice(PREFIX_BYTES + 2..PREFIX_BYTES + 2, [0; 32]);
+        bad.push(more_names);
         let folded = Folded::of(bad);
-        assert_eq!((folded.unreadable, folded.bytes()), (2, 0));
+        assert_eq!((folded.unreadable, folded.bytes()), (3, 0));
         assert!(folded.into_entries(&Victims::default()).is_empty());
     }
 }

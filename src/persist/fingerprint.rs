@@ -182,6 +182,26 @@ mod tests {
         assert_eq!(fingerprint.to_string(), "7eee75070f6b518ff1989bc5fc6c5caa7c1da1e4f50b14334d610ea6fbe86784");
     }
 
+    /// Of as many bytes as one chunk has, and two and four and more, which BLAKE3 hashes side by side where the processor can. So they are
+    /// the same with assembly and without it, under the feature `pure`. The values are those of the same package.
+    #[test]
+    fn fingerprints_of_every_length_are_the_same_on_every_build() {
+        let known = [
+            (0, "35e0c8e70eb282f57ea69ddca3e03b31dc205bb31d6053995a8587cea01c1996"),
+            (1_000, "fbdc7e1ddf33ccb5902e9ddb3c2738dd33d39b25de7ce7b8743f2f27e1b50b35"),
+            (1_025, "f4af82bd8926030e18bd08ef2a510cff655e2b44c363d02ce02802ce3561f1cd"),
+            (2_049, "3165a2b5889562a3dd8ba5cc6abdd77468db991bd2b4ec8aea6acd500b49a91b"),
+            (4_097, "1eb17d2cc8df4cbf1cf249e3a7d5be95bad7f6987bf1ed0371527aa15ebdb3f5"),
+            (8_193, "ad2d48887fb83f8112be49ccc0138a8a19cc2b7cfecb6ed79471dab04e08c197"),
+            (20_000, "ec57cbfab92c96af108044ee65a6f6cfc5e3616f9c00fbdcb7f4c5addf341804"),
+            (100_000, "de8b39e3f10e57900faad3ff33af2ce0f519cdd8ea5fb0c1365ada8d8ded22d0"),
+        ];
+        for (length, expected) in known {
+            let bytes: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            assert_eq!(Fingerprint::of("lengths").part("ir", bytes).finish().to_string(), expected, "{length} bytes");
+        }
+    }
+
     #[test]
     fn when_a_part_is_hashed_changes_nothing() {
         let long = vec![7; 3 * PENDING_BYTES_AT_MOST];

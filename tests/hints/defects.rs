@@ -147,11 +147,13 @@ fn everything_at_once_from_several_threads_ends_and_adds_up() {
                     _ => {}
                 }
                 hints.validate();
+                done.send(()).unwrap();
             }
-            done.send(()).unwrap();
         });
     }
-    for _ in 0..THREADS {
+    // Whose threads all panicked tells nobody any more.
+    drop(done);
+    for _ in 0..THREADS * ROUNDS {
         ended.recv_timeout(Duration::from_secs(120)).expect("a thread waits for ever, or panicked");
     }
     assert!(hints.stats().evictions > 0);

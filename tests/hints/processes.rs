@@ -2,7 +2,7 @@
 
 use super::{open, unit};
 use hapax::{DirectoryOptions, HintOptions};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -42,7 +42,9 @@ fn child() {
     hints.flush().unwrap();
     hints.record_hit(&unit(UNITS)); // never written
     println!("\n{WRITTEN}");
-    std::thread::sleep(Duration::from_secs(120)); // until it is killed
+    // Until it is killed; or until whoever was to do that is gone. An end in order would write.
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    std::process::abort();
 }
 
 fn start(folder: &str, number: u64) -> Child {
@@ -50,6 +52,7 @@ fn start(folder: &str, number: u64) -> Child {
         .args(["processes::child", "--exact", "--nocapture"])
         .env(FOLDER, folder)
         .env(NUMBER, number.to_string())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap()

@@ -30,6 +30,7 @@ mod threads;
 
 use device::{Control, Watch};
 use hapax::{DevBox, Heap, HeapOptions, Mode, Ready, Stream};
+use std::time::{Duration, Instant};
 
 /// The mode of the caches of a test in this module.
 fn mode(module: &str) -> Mode {
@@ -139,11 +140,9 @@ fn contents(handle: &DevBox<[u8]>) -> Vec<u8> {
 
 /// What was left behind may be in the hands of another test's heap for a moment.
 fn until(done: impl Fn() -> bool) {
-    assert!(
-        (0..10_000).any(|_| done() || {
-            std::thread::yield_now();
-            false
-        }),
-        "it never came true"
-    );
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it never came true");
+        std::thread::yield_now();
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::options;
 use hapax::{CodeError, CodeMode, CodeStore, Fingerprint, Key, Kind, MemoryStore, Refusal, Source, Store, Unit};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 
 static COMPILED: AtomicU64 = AtomicU64::new(0);
@@ -61,19 +61,19 @@ fn of_threads_that_want_a_unit_at_once_one_compiles() {
 
 #[test]
 fn after_a_panic_or_an_error_the_next_thread_compiles() {
+    static COMPILES: AtomicBool = AtomicBool::new(false);
     fn panics(_: &Text) -> Result<Vec<u8>, String> {
+        COMPILES.store(true, Ordering::Relaxed);
+        // Long enough for the other thread to wait for this one, most often; one that comes later compiles, too.
         std::thread::sleep(std::time::Duration::from_millis(50));
         panic!("in the compiler")
     }
     let store = CodeStore::over(Arc::new(MemoryStore::new(1 << 20)));
-    let barrier = Barrier::new(2);
     std::thread::scope(|scope| {
-        let panicking = scope.spawn(|| {
-            barrier.wait();
-            store.get_or_compile(&Text("p"), panics).map(|_| ())
-        });
-        barrier.wait();
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        let panicking = scope.spawn(|| store.get_or_compile(&Text("p"), panics).map(|_| ()));
+        while !COMPILES.load(Ordering::Relaxed) && !panicking.is_finished() {
+            std::thread::yield_now();
+        }
         assert_eq!(&*store.get_or_compile(&Text("p"), upper).unwrap(), b"P");
         assert!(panicking.join().is_err());
     });

@@ -9,7 +9,7 @@ use hapax_cranelift::{JitModule, LowerError, Lowering};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn open_hints(folder: &Path) -> HintStore {
     HintStore::open(HintOptions::new(&DirectoryOptions::new("ends").dir(folder)).version("1"))
@@ -41,9 +41,11 @@ fn a_precompilation_that_was_stopped_and_waited_for_does_not_keep_hints_from_bei
         let jit = builder(&memory_store()).hints(hints.clone()).build().unwrap();
         jit.compile(&words("f", "a b +"), lower).unwrap();
         let ahead = jit.precompile((0..1000).map(|n| words(&format!("g{n}"), "a b *")).collect(), slow);
-        while !BEGUN.load(Ordering::SeqCst) {
+        let asked = Instant::now();
+        while !BEGUN.load(Ordering::SeqCst) && asked.elapsed() < Duration::from_secs(60) {
             std::thread::yield_now();
         }
+        assert!(BEGUN.load(Ordering::SeqCst), "the thread does not begin");
         ahead.stop();
         ahead.wait();
         drop((jit, hints));

@@ -9,7 +9,8 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use hapax::FingerprintBuilder;
 use hapax_cranelift::{Data, Error, HotAfter, Jit, Lower, LowerError, Lowering, TierPolicy, Unit, UnitUse};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 #[test]
 fn precompilation_does_not_undo_a_redefinition() {
@@ -24,21 +25,38 @@ fn precompilation_does_not_undo_a_redefinition() {
 
 /// Waits in the middle of a compilation, once, until the test says so.
 struct Gate {
-    begun: Barrier,
-    goes_on: Barrier,
+    begun: AtomicBool,
+    goes_on: AtomicBool,
     closed: AtomicBool,
 }
 
 impl Gate {
     const fn new() -> Gate {
-        Gate { begun: Barrier::new(2), goes_on: Barrier::new(2), closed: AtomicBool::new(true) }
+        Gate { begun: AtomicBool::new(false), goes_on: AtomicBool::new(false), closed: AtomicBool::new(true) }
     }
 
     fn pass(&self) {
         if self.closed.swap(false, Ordering::SeqCst) {
-            self.begun.wait();
-            self.goes_on.wait();
+            self.begun.store(true, Ordering::SeqCst);
+            wait_for(&self.goes_on);
         }
+    }
+
+    fn is_reached(&self) {
+        wait_for(&self.begun);
+    }
+
+    fn open(&self) {
+        self.goes_on.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Not for ever: the thread that was to set it may have failed.
+fn wait_for(flag: &AtomicBool) {
+    let begun = Instant::now();
+    while !flag.load(Ordering::SeqCst) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the other thread does not come");
+        std::thread::yield_now();
     }
 }
 
@@ -53,9 +71,9 @@ fn of_two_requests_the_one_that_began_last_decides() {
     let caller = jit.compile(&words("caller", "a b @f"), lower).unwrap();
     std::thread::scope(|scope| {
         let old = scope.spawn(|| jit.compile(&words("f", "a b +"), slow).unwrap());
-        GATE.begun.wait();
+        GATE.is_reached();
         let new = jit.compile(&words("f", "a b *"), lower).unwrap();
-        GATE.goes_on.wait();
+        GATE.open();
         let old = old.join().unwrap();
         assert_eq!((call(&old, 6, 7), call(&new, 6, 7)), (13, 42), "each gets the code that it asked for");
     });
@@ -75,9 +93,9 @@ fn what_was_removed_while_it_was_compiled_stays_removed() {
         let gate = &GATES[body.len() - 1];
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| jit.compile(&words("f", body), slow).unwrap());
-            gate.begun.wait();
+            gate.is_reached();
             meanwhile();
-            gate.goes_on.wait();
+            gate.open();
             assert_eq!(call(&thread.join().unwrap(), 6, 7), 13);
         });
     };
@@ -88,9 +106,9 @@ fn what_was_removed_while_it_was_compiled_stays_removed() {
     assert!(jit.current("f").is_none());
     // And what is compiled ahead.
     let ahead = jit.precompile(vec![words("f", "aaa")], slow);
-    GATES[2].begun.wait();
+    GATES[2].is_reached();
     jit.clear().unwrap();
-    GATES[2].goes_on.wait();
+    GATES[2].open();
     assert_eq!(ahead.wait().failed, 0);
     assert!(jit.current("f").is_none());
     jit.compile(&words("f", "a b -"), lower).unwrap();

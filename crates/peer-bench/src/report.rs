@@ -4,6 +4,7 @@ use crate::memory;
 use crate::plot::{Chart, Line, svg};
 use crate::promises;
 use crate::timing::{Row, Settings, Spread};
+use crate::versions;
 use std::fmt::Write;
 
 /// What ran, in Markdown.
@@ -22,9 +23,15 @@ pub fn markdown(
          bytes of payload, hapax real handles, one of which goes round. On one thread the time is the processor's, on more \
          the wall's, per operation of a thread; the ratios are of the same round. More threads than cores are marked \
          (oversubscribed).\n\n\
-         lru 0.19.0, quick_cache 0.7.0, moka 0.12.16, foyer-memory 0.22.6 (LRU), TinyUFO 0.9.1. \"bare dense LRU\" is \
+         lru {}, quick_cache {}, moka {}, foyer-memory {} (LRU), TinyUFO {}. \"bare dense LRU\" is \
          hapax's table, slots and links without lock, leases and budget.\n",
-        settings.rounds, settings.operations
+        settings.rounds,
+        settings.operations,
+        versions::of("lru"),
+        versions::of("quick_cache"),
+        versions::of("moka"),
+        versions::of("foyer-memory"),
+        versions::of("TinyUFO"),
     );
     let mut last = None;
     for row in rows {

@@ -89,6 +89,10 @@ pub trait Store: Send + Sync {
 /// - Entries come in no particular order.
 pub trait Journal: Send + Sync {
     /// Adds an entry. It may be as long as [`ENTRY_BYTES_AT_MOST`].
+    ///
+    /// # Errors
+    /// Why it was refused. A refused append has added nothing, now or later, in this process or another: what it was to
+    /// add may be appended again, and counts once.
     fn append(&self, fingerprint: &Fingerprint, entry: &[u8]) -> Result<(), Refusal>;
 
     /// All entries of all processes, this one's too.

@@ -385,7 +385,7 @@ fn read_log(bytes: &[u8], id: u64, replay: &mut Replay) {
     for (row, payload) in scan.records {
         replay.entries.push(JournalEntry { fingerprint: row.key.fingerprint, bytes: payload.to_vec() });
     }
-    // Half an entry at the end was never acknowledged.
+    // Half an entry at the end, or one without all of its padding, was never acknowledged.
     replay.damaged += u64::from(!matches!(scan.stopped_by, None | Some(Damage::Truncated)));
 }
 

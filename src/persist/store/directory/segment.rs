@@ -74,8 +74,8 @@ pub(super) fn aligned(end: usize) -> usize {
     end.next_multiple_of(ALIGN)
 }
 
-/// The intact records of a stretch of a segment that begins at `offset`, up to the first that is not: what follows that
-/// one was not written after it, or not by us. `end` is where the next record would go.
+/// The intact records of a stretch of a segment that begins at `offset`, up to the first that is not, with their padding: what
+/// follows that one was not written after it, or not by us. `end` is where the next record would go.
 pub(super) struct Scan<'a> {
     pub(super) records: Vec<(Row, &'a [u8])>,
     pub(super) end: usize,
@@ -86,12 +86,16 @@ pub(super) fn scan(stretch: &[u8], offset: usize) -> Scan<'_> {
     let mut scan = Scan { records: Vec::new(), end: offset, stopped_by: None };
     loop {
         let at = scan.end - offset;
-        // The padding of the last record may be cut off.
         let rest = match stretch.get(at..) {
             Some(rest) if !rest.is_empty() => rest,
             _ => return scan,
         };
         match envelope::decode(rest) {
+            // Where not all of the padding is there the write failed, and was refused: whoever wrote it may write it again.
+            Ok(record) if aligned(scan.end + record.record_bytes()) > offset + stretch.len() => {
+                scan.stopped_by = Some(Damage::Truncated);
+                return scan;
+            }
             Ok(record) => {
                 let bytes = record.record_bytes();
                 let (order, last_use) = (record.order, record.order);
