@@ -35,6 +35,7 @@ use std::sync::Arc;
 ///   implementation outlives processes at all, and after a [`sync`](Store::sync) of this store the loss of power. Only
 ///   eviction, `clear` and damage to the bytes themselves end it. An entry that is put again has to be synced again.
 /// - **Refused is absent.** A `put` that returns a [`Refusal`] has stored nothing, and what was stored under the key stays.
+///   Only where each `put` is synced may one be refused that is stored, as it is not safe from the loss of power.
 /// - **Bounded.** The budget holds for all processes together, over restarts.
 /// - **Patient with nobody.** No call waits for another process.
 pub trait Store: Send + Sync {
