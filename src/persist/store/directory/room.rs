@@ -19,6 +19,7 @@ use crate::persist::store::directory::write::{Writer, absent_is_fine, file_name}
 use crate::persist::store::disk::DiskFile;
 use crate::persist::store::{Collected, Refusal};
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
@@ -320,13 +321,13 @@ impl Core {
     /// Whether an entry is intact in another segment, which nobody removes as long as it is among the copies.
     fn stays(&self, writer: &Writer, key: &Key, place: Place, copies: &mut Copies) -> bool {
         let At::Segment { id, offset } = place.at else { return false };
-        if !copies.contains_key(&id) {
+        if let Entry::Vacant(copy) = copies.entry(id) {
             let file = match &writer.open {
                 Some(open) if open.id == id => Some(open.file.clone()),
                 _ => self.disk.open_held(&Name::Segment(id).to_string()).ok().flatten(),
             };
             let Some(file) = file.filter(|file| file.is_named().unwrap_or(false)) else { return false };
-            copies.insert(id, file);
+            copy.insert(file);
         }
         let mut record = Vec::new();
         copies[&id].read_at(u64::from(offset), place.bytes as usize, &mut record).is_ok()
