@@ -1,5 +1,6 @@
 //! What outlives the process: that it does, and what damage, crashes, other processes and hostile surroundings do to it.
 
+mod between;
 mod code;
 mod crash;
 mod damage;

@@ -14,11 +14,19 @@ pub struct Watch {
     pub reads_fail: AtomicBool,
     pub opens_fail: AtomicBool,
     pub bytes_read: AtomicU64,
+    /// So many files that are made next are held by somebody else before who made them can hold them.
+    pub creates_taken: AtomicU64,
+    /// Told of each listing, by whichever thread.
+    on_list: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
 }
 
 impl Watch {
     pub fn on_call(&self, hook: impl FnMut(&str, &str) + Send + 'static) {
         *self.hook.lock().unwrap() = Some(Box::new(hook));
+    }
+
+    pub fn on_list(&self, hook: impl Fn() + Send + Sync + 'static) {
+        *self.on_list.lock().unwrap() = Some(Arc::new(hook));
     }
 }
 
@@ -58,11 +66,18 @@ impl Disk for Spy {
     }
 
     fn open_held(&self, name: &str) -> io::Result<Option<Arc<dyn DiskFile>>> {
+        self.tell("open_held", name);
         Ok(self.inner.open_held(name)?.map(|file| self.file(file)))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.inner.create(name).map(|file| self.file(file))
+        self.tell("create", name);
+        let file = self.inner.create(name)?;
+        let taken = |left: u64| left.checked_sub(1);
+        if self.watch.creates_taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        Ok(self.file(file))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -76,10 +91,15 @@ impl Disk for Spy {
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
+        let hook = self.watch.on_list.lock().unwrap().clone();
+        if let Some(hook) = hook {
+            hook();
+        }
         self.inner.list()
     }
 
     fn bytes(&self, name: &str) -> io::Result<u64> {
+        self.tell("bytes", name);
         self.inner.bytes(name)
     }
 

@@ -144,6 +144,11 @@ impl Index {
         self.places.get(key).copied()
     }
 
+    /// Whether an entry is found there first, whenever it was used.
+    pub(super) fn is_at(&self, key: &Key, place: Place) -> bool {
+        self.place(key).is_some_and(|now| Place { last_use: place.last_use, ..now } == place)
+    }
+
     /// The place, and from now on the most recently used.
     pub(super) fn touch(&mut self, key: &Key) -> Option<Place> {
         let last_use = self.take_use();
@@ -221,14 +226,14 @@ impl Index {
         let Some(place) = self.place(key).filter(|place| place.order == gone.order) else { return };
         match gone.at {
             At::Segment { id, .. } if place.at != gone.at => self.forget_twin(key, id),
-            _ if (place.at, place.bytes) == (gone.at, gone.bytes) => _ = self.forget(key),
+            _ if (place.at, place.bytes) == (gone.at, gone.bytes) => self.forget(key),
             _ => {}
         }
     }
 
-    /// Forgets the place of an entry that comes first. True if it was the last.
-    fn forget(&mut self, key: &Key) -> bool {
-        let Some(place) = self.place(key) else { return false };
+    /// Forgets the place of an entry that comes first.
+    fn forget(&mut self, key: &Key) {
+        let Some(place) = self.place(key) else { return };
         let twin = self.twins.get_mut(key).and_then(Vec::pop);
         if self.twins.get(key).is_some_and(Vec::is_empty) {
             self.twins.remove(key);
@@ -242,7 +247,6 @@ impl Index {
                 }
             }
         }
-        twin.is_none()
     }
 
     fn forget_twin(&mut self, key: &Key, segment: u64) {
@@ -309,12 +313,12 @@ impl Index {
         }
     }
 
-    /// Forgets a segment that is gone, with the entries that were in it. Returns those that are nowhere else.
-    pub(super) fn drop_segment(&mut self, id: u64) -> Vec<Key> {
-        self.drop_segments(&HashSet::from([id]))
+    /// Forgets a segment that is gone, with the entries that were in it and nowhere else.
+    pub(super) fn drop_segment(&mut self, id: u64) {
+        self.drop_segments(&HashSet::from([id]));
     }
 
-    fn drop_segments(&mut self, gone: &HashSet<u64>) -> Vec<Key> {
+    fn drop_segments(&mut self, gone: &HashSet<u64>) {
         let mut known = false;
         for id in gone {
             if let Some(segment) = self.segments.remove(id) {
@@ -323,7 +327,7 @@ impl Index {
             }
         }
         if !known {
-            return Vec::new();
+            return;
         }
         let is_gone = |place: &Place| place.segment().is_some_and(|id| gone.contains(&id));
         self.twins.retain(|_, twins| {
@@ -331,19 +335,24 @@ impl Index {
             !twins.is_empty()
         });
         let without: Vec<Key> = self.places.iter().filter(|(_, place)| is_gone(place)).map(|(key, _)| *key).collect();
-        without.into_iter().filter(|key| self.forget(key)).collect()
+        without.iter().for_each(|key| self.forget(key));
     }
 
-    /// Forgets all segments and large entries that are not among those that exist.
-    pub(super) fn keep_only(&mut self, segments: &HashSet<u64>, large: &HashSet<Name>) {
+    /// Forgets all segments and large entries that are not among those that exist. Returns the last uses of what was there,
+    /// which may turn out to be elsewhere.
+    pub(super) fn keep_only(&mut self, segments: &HashSet<u64>, large: &HashSet<Name>) -> Vec<(Key, u64)> {
         let gone: HashSet<u64> = self.segments.keys().filter(|id| !segments.contains(id)).copied().collect();
+        let is_gone = |(key, place): &(&Key, &Place)| match place.at {
+            At::Segment { id, .. } => gone.contains(&id),
+            At::Large => !large.contains(&large_name(key, **place)),
+        };
+        let were_there: Vec<(Key, Place)> =
+            self.places.iter().filter(is_gone).map(|(key, place)| (*key, *place)).collect();
         self.drop_segments(&gone);
-        let is_gone =
-            |(key, place): &(&Key, &Place)| place.at == At::Large && !large.contains(&large_name(key, **place));
-        let gone: Vec<Key> = self.places.iter().filter(is_gone).map(|(key, _)| *key).collect();
-        for key in gone {
-            self.forget(&key);
+        for (key, _) in were_there.iter().filter(|(_, place)| place.at == At::Large) {
+            self.forget(key);
         }
+        were_there.into_iter().map(|(key, place)| (key, place.last_use)).collect()
     }
 
     pub(super) fn segment_ids(&self) -> Vec<u64> {

@@ -7,13 +7,13 @@
 use crate::persist::codec;
 use crate::persist::envelope::{self, Damage, Key, Kind, Meta};
 use crate::persist::fingerprint::Fingerprint;
-use crate::persist::store::directory::names::{Name, fresh_id};
+use crate::persist::store::directory::names::Name;
 use crate::persist::store::directory::options::DirectoryOptions;
 use crate::persist::store::directory::real::RealDisk;
 use crate::persist::store::directory::root::{self, Distrust, Surroundings};
 use crate::persist::store::directory::segment::{self, FileType, HEADER_BYTES};
 use crate::persist::store::directory::unsynced::Unsynced;
-use crate::persist::store::directory::write::absent_is_fine;
+use crate::persist::store::directory::write::{absent_is_fine, create_held};
 use crate::persist::store::disk::{Disk, DiskFile, read_all};
 use crate::persist::store::{Compacted, Journal, JournalEntry, Refusal, Replay, check_entry};
 use crate::sync::Mutex;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 const FILE_BYTES_AT_MOST: u64 = 1 << 30;
 const HEAD: Key = Key::new(Kind::internal(0xfff3), Fingerprint::from_bytes([0; 32]));
-/// A replay that meets this many folds of others gives up.
+/// A replay that meets this many folds of others, and could not hold them off, gives up.
 const TRIES: usize = 16;
 
 /// A [`Journal`] in a directory.
@@ -193,19 +193,10 @@ impl Core {
     }
 
     fn begin(&self) -> io::Result<Open> {
-        loop {
-            let id = fresh_id();
-            let name = Name::Log(id).to_string();
-            let file = match self.disk.create(&name) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                created => created?,
-            };
-            // Somebody who folds may have taken it for one left behind.
-            if file.is_named()? {
-                file.write_at(0, &segment::header(FileType::Log, id)).inspect_err(|_| drop(self.disk.remove(&name)))?;
-                return Ok(Open { id, file, end: HEADER_BYTES as u64 });
-            }
-        }
+        let (id, file) = create_held(&*self.disk, Name::Log)?;
+        let begun = file.write_at(0, &segment::header(FileType::Log, id));
+        begun.inspect_err(|_| drop(self.disk.remove(&Name::Log(id).to_string())))?;
+        Ok(Open { id, file, end: HEADER_BYTES as u64 })
     }
 
     fn see(&self) -> io::Result<Seen> {
@@ -223,7 +214,9 @@ impl Core {
     }
 
     fn replay(&self) -> io::Result<Replay> {
-        for _ in 0..TRIES {
+        for tried in 0..TRIES {
+            // While this one holds it nobody folds. Not at once: it puts off what others fold.
+            let _held = if tried > 0 { self.disk.open_held(&Name::Lock.to_string()).ok().flatten() } else { None };
             let seen = self.see()?;
             let mut replay = Replay { files: seen.bases.len() + seen.logs.len(), ..Replay::default() };
             let read = self.read(&seen, &mut replay)?;
@@ -285,6 +278,9 @@ impl Core {
         let seen = self.see()?;
         self.remove_abandoned(&seen);
         let mut replay = Replay::default();
+        // Open, so that it can be asked whether they still have names.
+        let bases = seen.bases.iter().map(|number| self.disk.open(&Name::Base(*number).to_string()));
+        let bases: Vec<Arc<dyn DiskFile>> = bases.filter_map(Result::ok).collect();
         let Ok(head) = self.read_newest_base(&seen, &mut replay)? else { return Ok(Compacted::Busy) };
         let mut folded_logs = Vec::new();
         // Until they are gone: who made one and did not come to hold it yet makes another, and nothing is written where it is lost.
@@ -296,6 +292,12 @@ impl Core {
             // One that was folded before only its removal is left of.
             if !head.folded_logs.contains(id) {
                 let Ok(bytes) = read_all(&*file, FILE_BYTES_AT_MOST) else { continue };
+                if bytes.is_empty() {
+                    // Who made it may not have come to hold it. If this one ends before it is gone that one goes on with it, so
+                    // the base must not stand for it.
+                    let _ = self.disk.remove(&name);
+                    continue;
+                }
                 read_log(&bytes, *id, &mut replay);
             }
             folded_logs.push(*id);
@@ -306,7 +308,17 @@ impl Core {
         let next =
             |newest: &u64| newest.checked_add(1).ok_or_else(|| io::Error::other("the base's number is the last"));
         let number = seen.bases.first().map_or(Ok(0), next)?;
-        self.write_base(number, folded_logs.clone(), &folded)?;
+        let are_there = || {
+            for file in bases.iter().chain(&held_logs) {
+                if !file.is_named()? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        if !self.write_base(number, folded_logs.clone(), &folded, &are_there)? {
+            return Ok(Compacted::Busy);
+        }
         for name in folded_logs.into_iter().map(Name::Log).chain(seen.bases.into_iter().map(Name::Base)) {
             // One that stays is left out by every reader, and goes with the next fold.
             let _ = self.disk.remove(&name.to_string());
@@ -324,7 +336,14 @@ impl Core {
         }
     }
 
-    fn write_base(&self, number: u64, folded_logs: Vec<u64>, entries: &[JournalEntry]) -> io::Result<()> {
+    /// False if what was folded is not there any more: somebody has cleared the journal, and it must not come back.
+    fn write_base(
+        &self,
+        number: u64,
+        folded_logs: Vec<u64>,
+        entries: &[JournalEntry],
+        are_there: &dyn Fn() -> io::Result<bool>,
+    ) -> io::Result<bool> {
         let records: Vec<Vec<u8>> = entries.iter().map(|entry| encode(&entry.fingerprint, &entry.bytes)).collect();
         let record_bytes = records.iter().map(|record| record.len() as u32).collect();
         let head = codec::to_bytes(&Head { folded_logs, record_bytes });
@@ -337,17 +356,27 @@ impl Core {
         if bytes.len() as u64 > FILE_BYTES_AT_MOST {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        let temporary = Name::Temporary(fresh_id(), bytes.len() as u32).to_string();
-        let file = self.disk.create(&temporary)?;
+        let (id, file) = create_held(&*self.disk, |id| Name::Temporary(id, bytes.len() as u32))?;
+        let (temporary, base) = (Name::Temporary(id, bytes.len() as u32).to_string(), Name::Base(number).to_string());
         // The logs that the base before this one stands for are sure to be gone before this one, which does not list them, is there.
-        let written = file
-            .write_at(0, &bytes)
-            .and_then(|()| file.sync())
-            .and_then(|()| self.disk.sync())
-            .and_then(|()| self.disk.rename(&temporary, &Name::Base(number).to_string()));
-        written.inspect_err(|_| drop(self.disk.remove(&temporary)))?;
+        let written = file.write_at(0, &bytes).and_then(|()| file.sync()).and_then(|()| self.disk.sync());
+        let named = written.and_then(|()| {
+            if are_there()? && file.is_named()? {
+                self.disk.rename(&temporary, &base).map(|()| true)
+            } else {
+                Ok(false)
+            }
+        });
+        if !matches!(named, Ok(true)) {
+            let _ = self.disk.remove(&temporary);
+            return named;
+        }
+        if !are_there()? {
+            let _ = self.disk.remove(&base);
+            return Ok(false);
+        }
         // Before the logs go, the base must be sure to stay.
-        self.disk.sync()
+        self.disk.sync().map(|()| true)
     }
 
     fn clear(&self) -> io::Result<()> {
@@ -359,7 +388,12 @@ impl Core {
         for name in self.disk.list()?.iter().filter(ours) {
             self.disk.remove(name).or_else(absent_is_fine)?;
         }
-        self.remove_abandoned(&self.see()?);
+        // Whoever folds sees that what it folds is gone, unless it named its base after the listing and before that.
+        let seen = self.see()?;
+        for number in &seen.bases {
+            self.disk.remove(&Name::Base(*number).to_string()).or_else(absent_is_fine)?;
+        }
+        self.remove_abandoned(&seen);
         Ok(())
     }
 }

@@ -1,11 +1,12 @@
 //! Looking at the directory: what it holds when it is opened, and what other processes have done since. Reads only.
 
-use crate::persist::envelope::Damage;
+use crate::persist::envelope::{Damage, Key};
 use crate::persist::store::directory::Core;
 use crate::persist::store::directory::index::{At, Index, Place, Segment, large_name};
 use crate::persist::store::directory::names::Name;
 use crate::persist::store::directory::segment::{self, FileType, HEADER_BYTES, Row};
 use crate::persist::store::disk::{DiskFile, read_all};
+use crate::sync::MutexGuard;
 use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::Ordering;
@@ -13,14 +14,16 @@ use std::sync::atomic::Ordering;
 /// No segment is longer; what is was not written by this version.
 const SEGMENT_BYTES_AT_MOST: u64 = 1 << 30;
 
-/// In place of the time of the last look: the next is due.
-pub(super) const LOOK_NOW: u64 = u64::MAX;
+/// A look that finds this often that others evict meanwhile leaves what they wrote again to the next.
+const TRIES: usize = 4;
 
 /// What was found in a segment since it was last looked at.
 #[derive(Default)]
 struct Found {
     /// With the last use as the sidecar lists it, or the put where a scan found them.
     rows: Vec<Row>,
+    /// Up to here the rows were known before.
+    since: u64,
     known_to: u64,
     read_to: u64,
     file_bytes: u64,
@@ -33,9 +36,31 @@ impl Core {
     /// Brings the index up to what the directory holds now. Costs one listing, one look at the length of each segment, and
     /// reading what is new.
     pub(super) fn look(&self) -> io::Result<()> {
-        let _one_at_a_time = self.looking.lock();
+        self.look_alone(&self.looking.lock())
+    }
+
+    /// Of a place that turned out to be empty. Whoever emptied it may have written the entry again, which only a look that
+    /// begins now is sure to find.
+    pub(super) fn look_past(&self, key: &Key, empty: Place) {
+        let alone = self.looking.lock();
+        let has_looked = !self.index.lock().is_at(key, empty);
+        if !has_looked {
+            // What cannot be listed now is found at a later look.
+            let _ = self.look_alone(&alone);
+        }
+        self.index.lock().forget_at(key, empty);
+    }
+
+    fn look_alone(&self, _one_at_a_time: &MutexGuard<'_, ()>) -> io::Result<()> {
         self.looked_ns.store(self.elapsed_ns(), Ordering::Relaxed);
-        let names: Vec<Name> = self.disk.list()?.iter().filter_map(|name| Name::parse(name)).collect();
+        let (mut names, mut found) = self.list_and_read()?;
+        for _ in 1..TRIES {
+            // What is gone since it was listed may have been written again, into a segment that was read before.
+            if found.iter().all(|(_, found)| found.is_some()) {
+                break;
+            }
+            (names, found) = self.list_and_read()?;
+        }
         let (mut segments, mut large, mut sidecars) = (HashSet::new(), HashSet::new(), HashSet::new());
         let (mut other_bytes, mut recency_bytes) = (0, 0);
         let mut left_behind = Vec::new();
@@ -59,13 +84,19 @@ impl Core {
             other_bytes += bytes;
             left_behind.push((Name::Sidecar(*id), bytes));
         }
-        let found: Vec<(u64, Option<Found>)> =
-            segments.iter().map(|id| (*id, self.look_into(*id, sidecars.contains(id)))).collect();
+        segments = found.iter().filter(|(_, found)| found.is_some()).map(|(id, _)| *id).collect();
         let mut index = self.index.lock();
+        // What this process made after the listing is not in it.
+        let lately = std::mem::take(&mut *self.lately.lock());
+        segments.extend(lately.segments);
+        segments.extend(index.segment_ids().into_iter().filter(|id| index.segment(*id).is_some_and(|own| own.ours)));
+        let mut large_there = large.clone();
+        large_there.extend(lately.large);
+        // What is gone goes first: it would hide what was put since, if that has the lower number.
+        let uses = index.keep_only(&segments, &large_there);
         for (id, found) in found {
-            match found {
-                Some(found) => self.merge(&mut index, id, found),
-                None => drop(segments.remove(&id)),
+            if let Some(found) = found {
+                self.merge(&mut index, id, found);
             }
         }
         for name in &large {
@@ -74,17 +105,12 @@ impl Core {
                 index.found(key, Place { at: At::Large, bytes: record_bytes, order, last_use: order });
             }
         }
+        uses.into_iter().for_each(|(key, last_use)| index.learn_use(&key, last_use));
         let is_superseded = |name: &Name| match name {
             Name::Large { key, .. } => index.place(key).is_some_and(|now| large_name(key, now) != *name),
             _ => false,
         };
         let superseded: Vec<Name> = large.iter().filter(|name| is_superseded(name)).copied().collect();
-        // What this process made after the listing is not in it.
-        let lately = std::mem::take(&mut *self.lately.lock());
-        segments.extend(lately.segments);
-        segments.extend(index.segment_ids().into_iter().filter(|id| index.segment(*id).is_some_and(|own| own.ours)));
-        large.extend(lately.large);
-        index.keep_only(&segments, &large);
         index.other_bytes = other_bytes + superseded.iter().map(Name::large_file_bytes).sum::<u64>();
         index.recency_bytes = recency_bytes;
         index.superseded = superseded;
@@ -92,11 +118,23 @@ impl Core {
         Ok(())
     }
 
+    /// What there is, and what is new in each segment: `None` of one that is gone.
+    fn list_and_read(&self) -> io::Result<(Vec<Name>, Vec<(u64, Option<Found>)>)> {
+        let names: Vec<Name> = self.disk.list()?.iter().filter_map(|name| Name::parse(name)).collect();
+        let there: HashSet<&Name> = names.iter().collect();
+        let look_into = |name: &Name| match *name {
+            Name::Segment(id) => Some((id, self.look_into(id, there.contains(&Name::Sidecar(id))))),
+            _ => None,
+        };
+        let found = names.iter().filter_map(look_into).collect();
+        Ok((names, found))
+    }
+
     /// Looks if nobody has for so long. True if the index may have changed.
     pub(super) fn look_if_due(&self, every_ns: u64) -> bool {
         let now = self.elapsed_ns();
         let looked = self.looked_ns.load(Ordering::Relaxed);
-        let due = looked == LOOK_NOW || now.saturating_sub(looked) >= every_ns;
+        let due = now.saturating_sub(looked) >= every_ns;
         // Of many threads that find it due at once, one looks.
         due && self.looked_ns.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
             && self.look().is_ok()
@@ -109,7 +147,7 @@ impl Core {
             let index = self.index.lock();
             let known = index.segment(id);
             if let Some(segment) = known {
-                (found.known_to, found.read_to) = (segment.known_to, segment.read_to);
+                (found.since, found.known_to, found.read_to) = (segment.known_to, segment.known_to, segment.read_to);
                 found.file_bytes = segment.file_bytes;
                 found.unreadable = segment.unreadable;
                 if segment.ours {
@@ -118,26 +156,31 @@ impl Core {
             }
             known.and_then(Segment::open_file)
         };
-        let bytes = self.disk.bytes(&Name::Segment(id).to_string()).ok()?;
         let sidecar = Name::Sidecar(id).to_string();
+        // Before the length is asked for: of a segment that another process has gone on with meanwhile, and sealed again,
+        // it would cover more.
+        let listed = (found.known_to == 0 && has_sidecar)
+            .then(|| self.disk.open(&sidecar).and_then(|file| read_all(&*file, SEGMENT_BYTES_AT_MOST)));
+        let bytes = self.disk.bytes(&Name::Segment(id).to_string()).ok()?;
         let sidecar_bytes = if has_sidecar { self.disk.bytes(&sidecar).unwrap_or(0) } else { 0 };
         found.file_bytes = bytes + sidecar_bytes;
         if bytes > SEGMENT_BYTES_AT_MOST {
             found.damaged = true;
             return Some(found);
         }
-        if found.known_to == 0 && has_sidecar {
-            match self.disk.open(&sidecar).and_then(|file| read_all(&*file, SEGMENT_BYTES_AT_MOST)) {
-                Ok(read) => match segment::decode_sidecar(id, &read) {
-                    Ok((covered, rows)) if covered <= bytes => {
-                        (found.rows, found.known_to) = (rows, covered);
-                        (found.read_to, found.unreadable) = (covered, false);
-                    }
-                    // The segment's own records are intact all the same.
-                    Ok(_) | Err(_) => found.damaged = true,
-                },
-                Err(_) => found.damaged = true,
-            }
+        match listed {
+            None => {}
+            // Removed just now, and the segment is next.
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => {}
+            Some(Ok(read)) => match segment::decode_sidecar(id, &read) {
+                Ok((covered, rows)) if covered <= bytes => {
+                    (found.rows, found.known_to) = (rows, covered);
+                    (found.read_to, found.unreadable) = (covered, false);
+                }
+                // The segment's own records are intact all the same.
+                Ok(_) | Err(_) => found.damaged = true,
+            },
+            Some(Err(_)) => found.damaged = true,
         }
         // What is not intact is read once, and again only when something was added.
         if bytes > found.known_to && (bytes != found.read_to || found.unreadable) {
@@ -160,7 +203,7 @@ impl Core {
         {
             let index = self.index.lock();
             let Some(segment) = index.segment(id) else { return Contents::Unreadable };
-            (found.known_to, found.read_to) = (segment.known_to, segment.read_to);
+            (found.since, found.known_to, found.read_to) = (segment.known_to, segment.known_to, segment.read_to);
             (found.file_bytes, found.has_sidecar) = (segment.file_bytes, segment.has_sidecar);
             found.unreadable = segment.unreadable;
         }
@@ -180,6 +223,10 @@ impl Core {
 
     fn merge(&self, index: &mut Index, id: u64, found: Found) {
         if index.segment(id).is_none() {
+            // Another thread has dropped it meanwhile, with its rows.
+            if found.since > 0 {
+                return;
+            }
             index.add_segment(id, Segment::default());
             // Later looks stop at the same place, so it is counted once.
             self.counters.damaged.fetch_add(u64::from(found.damaged), Ordering::Relaxed);

@@ -233,7 +233,7 @@ impl Store for DirectoryStore {
     fn sync(&self) -> Result<(), Refusal> {
         let core = self.core()?;
         core.write_recency();
-        core.sync_now(&mut core.writer.lock())
+        core.sync_now(&mut core.lock_writer())
     }
 
     fn clear(&self) -> Result<(), Refusal> {
@@ -247,7 +247,7 @@ impl Store for DirectoryStore {
         }
         // First, since it counts.
         core.write_recency();
-        core.collect(&mut core.writer.lock())
+        core.collect(&mut core.lock_writer())
     }
 
     fn stats(&self) -> StoreStats {
@@ -279,7 +279,9 @@ impl Core {
         if self.settings.read_only {
             return Err(Refusal::ReadOnly);
         }
-        let mut writer = self.writer.lock();
+        let mut writer = self.lock_writer();
+        // Who looks meanwhile would remember what is gone.
+        let _nobody_looks = self.looking.lock();
         writer.open = None;
         let names = self.disk.list().map_err(|error| Refusal::from_io("list the directory", &error))?;
         for name in names.iter().filter_map(|name| Name::parse(name)) {
@@ -320,7 +322,7 @@ impl Drop for Core {
         if self.settings.read_only {
             return;
         }
-        let mut writer = self.writer.lock();
+        let mut writer = self.lock_writer();
         self.seal(&mut writer);
         drop(writer);
         self.write_recency();

@@ -4,7 +4,6 @@
 use crate::persist::envelope::{self, Damage, Key};
 use crate::persist::store::directory::Core;
 use crate::persist::store::directory::index::{At, Place, large_file_bytes, large_name};
-use crate::persist::store::directory::look::LOOK_NOW;
 use crate::persist::store::directory::names::Name;
 use crate::persist::store::directory::segment::{self, FileType, HEADER_BYTES};
 use crate::persist::store::disk::{DiskFile, read_all};
@@ -254,9 +253,8 @@ impl Core {
         let (bytes, skip) = match read {
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Evicted by another process, or cleared. That one may have written it again, so the next miss looks.
-                self.looked_ns.store(LOOK_NOW, Ordering::Relaxed);
-                self.index.lock().forget_at(key, place);
+                // Evicted by another process, or cleared.
+                self.look_past(key, place);
                 return Err(Miss::Absent);
             }
             // It may be readable the next time.

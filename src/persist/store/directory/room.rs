@@ -11,14 +11,15 @@
 
 use crate::persist::envelope::{self, Key};
 use crate::persist::store::directory::Core;
-use crate::persist::store::directory::index::{At, Place, large_file_bytes, large_name};
+use crate::persist::store::directory::index::{At, Place, Segment, large_file_bytes, large_name};
 use crate::persist::store::directory::look::Contents;
 use crate::persist::store::directory::names::Name;
-use crate::persist::store::directory::segment;
+use crate::persist::store::directory::segment::{self, Row};
 use crate::persist::store::directory::write::{Writer, absent_is_fine, file_name};
 use crate::persist::store::disk::DiskFile;
 use crate::persist::store::{Collected, Refusal};
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ struct Candidate {
     bytes_to_keep: u64,
     /// The last use of any of its entries.
     used: u64,
+    /// Of a segment: up to here its entries were known when it was decided on.
+    known_to: u64,
     unreadable: bool,
 }
 
@@ -52,6 +55,10 @@ impl Candidate {
         (self.bytes_to_keep << 20) / self.file_bytes.max(1)
     }
 }
+
+/// Segments that hold what has to stay of another one, held until that is gone: somebody who finds an entry in both may
+/// be about to remove these, and count on the other.
+type Copies = HashMap<u64, Arc<dyn DiskFile>>;
 
 /// Why what has to stay of a segment could not be saved.
 enum Unsaved {
@@ -173,6 +180,7 @@ impl Core {
                     file_bytes: large_file_bytes(place.bytes),
                     bytes_to_keep: kept,
                     used: place.last_use,
+                    known_to: 0,
                     unreadable: false,
                 }),
             }
@@ -186,6 +194,7 @@ impl Core {
                     file_bytes: segment.file_bytes,
                     bytes_to_keep,
                     used,
+                    known_to: segment.known_to,
                     unreadable: segment.unreadable,
                 });
             }
@@ -229,22 +238,29 @@ impl Core {
                     }
                     Err(_) => return self.count_as_nothing(id),
                 };
+                // It was still being written when it was looked at. It is decided on the next time.
+                let decided_on = |segment: &Segment| segment.known_to == candidate.known_to;
                 match self.catch_up(id, &*held) {
-                    Contents::Known => {}
-                    // It was still being written when it was looked at. It is decided on the next time.
-                    Contents::Grown => return,
+                    // Another thread may have read on, too.
+                    Contents::Known if self.index.lock().segment(id).is_some_and(decided_on) => {}
+                    Contents::Known | Contents::Grown => return,
                     Contents::Unreadable => return self.count_as_nothing(id),
                 }
+                let mut copies = Copies::new();
                 // On a full or failing disk what cannot be written again is evicted like the rest. What was written and
                 // cannot be synced is in both segments until it can be.
-                if write_again && matches!(self.write_again(writer, id, &*held, keep), Err(Unsaved::Unsynced)) {
+                if write_again
+                    && matches!(self.write_again(writer, id, &*held, keep, &mut copies), Err(Unsaved::Unsynced))
+                {
                     return;
                 }
+                // Before it is gone: a look by another thread forgets it then.
+                let lost = self.lost_with(writer, id, &mut copies);
                 if self.disk.remove(&name).is_err() {
                     return;
                 }
                 let _ = self.disk.remove(&Name::Sidecar(id).to_string());
-                let lost = self.index.lock().drop_segment(id);
+                self.index.lock().drop_segment(id);
                 self.count_evicted(&lost);
             }
         }
@@ -260,7 +276,14 @@ impl Core {
     }
 
     /// Copies what has to stay of a segment into the open one, unless it is in another one already.
-    fn write_again(&self, writer: &mut Writer, id: u64, file: &dyn DiskFile, keep: &Keep) -> Result<(), Unsaved> {
+    fn write_again(
+        &self,
+        writer: &mut Writer,
+        id: u64,
+        file: &dyn DiskFile,
+        keep: &Keep,
+        copies: &mut Copies,
+    ) -> Result<(), Unsaved> {
         let mut rows = self.index.lock().rows(id);
         rows.retain(|row| keep.contains(&row.key));
         if rows.is_empty() {
@@ -268,7 +291,7 @@ impl Core {
         }
         for row in rows {
             let elsewhere = self.index.lock().elsewhere(&row.key, id);
-            if let Some(place) = elsewhere.filter(|place| self.is_intact(&row.key, *place)) {
+            if let Some(place) = elsewhere.filter(|place| self.stays(writer, &row.key, *place, copies)) {
                 // Whoever wrote it again may have ended before it synced that.
                 writer.unsynced.file(file_name(&row.key, place).to_string());
                 continue;
@@ -283,6 +306,7 @@ impl Core {
             record.resize(segment::aligned(record.len()), 0);
             self.open_with_room(writer, record.len() as u64).map_err(|_| Unsaved::Unwritten)?;
             let at = self.append(writer, &record).map_err(|_| Unsaved::Unwritten)?;
+            copies.extend(writer.open.as_ref().map(|open| (open.id, open.file.clone())));
             let mut index = self.index.lock();
             if index.place(&row.key).is_some_and(|place| place.order == row.order) {
                 index.moved(row.key, at, row.bytes);
@@ -294,12 +318,34 @@ impl Core {
         self.sync_now(writer).map_err(|_| Unsaved::Unsynced)
     }
 
-    fn is_intact(&self, key: &Key, place: Place) -> bool {
-        let At::Segment { offset, .. } = place.at else { return false };
+    /// Whether an entry is intact in another segment, which nobody removes as long as it is among the copies.
+    fn stays(&self, writer: &Writer, key: &Key, place: Place, copies: &mut Copies) -> bool {
+        let At::Segment { id, offset } = place.at else { return false };
+        if let Entry::Vacant(copy) = copies.entry(id) {
+            let file = match &writer.open {
+                Some(open) if open.id == id => Some(open.file.clone()),
+                _ => self.disk.open_held(&Name::Segment(id).to_string()).ok().flatten(),
+            };
+            let Some(file) = file.filter(|file| file.is_named().unwrap_or(false)) else { return false };
+            copy.insert(file);
+        }
         let mut record = Vec::new();
-        let read = self.disk.open(&file_name(key, place).to_string());
-        read.and_then(|file| file.read_at(u64::from(offset), place.bytes as usize, &mut record)).is_ok()
+        copies[&id].read_at(u64::from(offset), place.bytes as usize, &mut record).is_ok()
             && envelope::decode_expecting(&record, key).is_ok()
+    }
+
+    /// The entries that go with a segment. One that is in another one, too, as far as is known, goes if that may be gone.
+    fn lost_with(&self, writer: &Writer, id: u64, copies: &mut Copies) -> Vec<Key> {
+        let mut entries: Vec<(Key, Option<Place>)> = {
+            let index = self.index.lock();
+            let elsewhere = |row: &Row| (row.key, index.elsewhere(&row.key, id));
+            index.rows(id).iter().map(elsewhere).collect()
+        };
+        // What was just written again was looked at.
+        let is_copied = |place: &Place| copies.keys().any(|id| place.is_in(*id));
+        entries.retain(|(_, elsewhere)| !elsewhere.as_ref().is_some_and(is_copied));
+        entries.retain(|(key, elsewhere)| !elsewhere.is_some_and(|place| self.stays(writer, key, place, copies)));
+        entries.into_iter().map(|(key, _)| key).collect()
     }
 
     fn count_evicted(&self, keys: &[Key]) {
@@ -335,7 +381,9 @@ impl Core {
         for id in empty {
             let name = Name::Segment(id).to_string();
             let Some(held) = hold(&name) else { continue };
-            if self.catch_up(id, &*held) == Contents::Known && self.disk.remove(&name).is_ok() {
+            // It may have been read on, by this thread or another one, since it was found empty.
+            let is_empty = self.catch_up(id, &*held) == Contents::Known && self.index.lock().rows(id).is_empty();
+            if is_empty && self.disk.remove(&name).is_ok() {
                 files += 1 + u64::from(self.disk.remove(&Name::Sidecar(id).to_string()).is_ok());
                 self.index.lock().drop_segment(id);
             }

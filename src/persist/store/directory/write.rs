@@ -8,7 +8,8 @@ use crate::persist::store::directory::index::{At, Place, Segment, large_file_byt
 use crate::persist::store::directory::names::{Name, fresh_id};
 use crate::persist::store::directory::segment::{self, FileType, HEADER_BYTES};
 use crate::persist::store::directory::unsynced::Unsynced;
-use crate::persist::store::disk::DiskFile;
+use crate::persist::store::disk::{Disk, DiskFile};
+use crate::sync::MutexGuard;
 use std::io;
 use std::sync::Arc;
 
@@ -61,8 +62,7 @@ impl Core {
                 limit_bytes: limit_bytes.min(envelope::PAYLOAD_BYTES_AT_MOST as u64),
             });
         }
-        let mut writer = self.writer.lock();
-        self.notice_fork(&mut writer);
+        let mut writer = self.lock_writer();
         if record.len() as u64 > self.settings.inline_bytes {
             self.write_large(&mut writer, key, order, &record)
         } else {
@@ -268,6 +268,12 @@ impl Core {
         }
     }
 
+    pub(super) fn lock_writer(&self) -> MutexGuard<'_, Writer> {
+        let mut writer = self.writer.lock();
+        self.notice_fork(&mut writer);
+        writer
+    }
+
     /// A forked child must not append where its parent does.
     fn notice_fork(&self, writer: &mut Writer) {
         let process = std::process::id();
@@ -290,25 +296,11 @@ impl Core {
     }
 
     fn create_segment(&self) -> io::Result<(u64, Arc<dyn DiskFile>)> {
-        self.create_held(Name::Segment)
+        create_held(&*self.disk, Name::Segment)
     }
 
     fn create_temporary(&self, bytes: u32) -> io::Result<(u64, Arc<dyn DiskFile>)> {
-        self.create_held(|id| Name::Temporary(id, bytes))
-    }
-
-    /// Makes a file of a new number, and holds it.
-    fn create_held(&self, name: impl Fn(u64) -> Name) -> io::Result<(u64, Arc<dyn DiskFile>)> {
-        loop {
-            let id = fresh_id();
-            match self.disk.create(&name(id).to_string()) {
-                Ok(file) if file.is_named()? => return Ok((id, file)),
-                // Somebody who collects held it, or removed it, before we could hold it.
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
+        create_held(&*self.disk, |id| Name::Temporary(id, bytes))
     }
 
     /// Makes everything that this process wrote survive the loss of power. What that supersedes goes then, and not before.
@@ -348,6 +340,20 @@ impl Core {
                     index.other_bytes = index.other_bytes.saturating_sub(name.large_file_bytes());
                 }
             }
+        }
+    }
+}
+
+/// Makes a file of a new number, and holds it.
+pub(super) fn create_held(disk: &dyn Disk, name: impl Fn(u64) -> Name) -> io::Result<(u64, Arc<dyn DiskFile>)> {
+    loop {
+        let id = fresh_id();
+        match disk.create(&name(id).to_string()) {
+            Ok(file) if file.is_named()? => return Ok((id, file)),
+            // Somebody who collects held it, or removed it, before we could hold it.
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
         }
     }
 }
