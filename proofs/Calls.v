@@ -2,7 +2,11 @@
 
     The other files say what no call may do. A cache that never finds what it holds, refuses whatever it is offered, or never ends a
     lease would keep every promise there. This file says what the calls do: when each is granted, what it leaves behind, and how
-    many leases there are. *)
+    many leases there are.
+
+    Some ask that the names differ, that the retired are leased and the ripe are not, or that no handle is held twice. So it is
+    after every trace that offers each handle once: [Unique.keys_are_unique_on_every_trace], [Leases.sorted_out_on_every_trace],
+    [Linear.each_handle_is_in_one_place]. *)
 
 Require Import Victims Budget Linear Unique Leases.
 
