@@ -46,10 +46,11 @@ Proof.
   try lia.
 Qed.
 
-Lemma limits_kept p st o st' a : step p st o = (st', a) ->
-  most st' = most st /\ (budget st' = budget st \/ exists b, o = SetBudget b /\ budget st' = b).
+(** Theorem: the limits are those that were asked for. *)
+Theorem limits_are_as_they_were_asked_for p st o st' a : step p st o = (st', a) ->
+  most st' = most st /\ budget st' = match o, says a with SetBudget b, Done => b | _, _ => budget st end.
 Proof.
-  intros S. destruct o; open_step S; simpl; eauto.
+  intros S. destruct o; open_step S; simpl; auto.
 Qed.
 
 (** Theorem: on every trace from an empty cache. *)

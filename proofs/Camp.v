@@ -312,3 +312,66 @@ Proof.
     destruct I as [<-|I]; auto. right. destruct O as [S _]. apply sorted_cons in S as [_ S]. specialize (S w I).
     unfold before in S. rewrite sooner_false in S. rewrite sooner_spec. lia.
 Qed.
+
+(** ** The clock and the marks, call by call
+
+    What the definitions above mean to a caller: an entry stands where its last use put it. *)
+
+(** Marked by a use under the clock [c], at the ratio [r]. *)
+Definition marked_by (c r : N) (e : entry) := prio e = c + r /\ ratio e = r.
+
+(** [e'] stands where [e] stood, leases aside. *)
+Definition stands (e e' : entry) :=
+  key e' = key e /\ hid e' = hid e /\ size e' = size e /\ cost e' = cost e /\ prio e' = prio e /\ ratio e' = ratio e.
+
+(** Theorem: after a call the clock is the highest priority that it evicted, if that is above what it was. *)
+Theorem the_clock_is_the_highest_evicted st o st' a : step camp st o = (st', a) ->
+  exists out, victims a = map hid out /\ (forall e, In e out -> In e (order st)) /\
+    clock st' = fold_left N.max (map prio out) (clock st).
+Proof.
+  intros S.
+  assert (forall out c, after_evicting camp c out = fold_left N.max (map prio out) c) as A.
+  { unfold after_evicting. induction out as [|e t IH]; intros c; simpl; auto. }
+  destruct o; open_step S; simpl; found;
+  repeat match goal with
+    | H : room _ _ _ _ _ = inr _ |- _ => let E := fresh "E" in apply room_evicts in H as (? & ? & E)
+    end;
+  try (exists []; repeat split; auto; easy);
+  match goal with H : evict _ _ _ = (_, ?out) |- _ => exists out; repeat split; auto; intros v I;
+    apply (evict_unleased _ _ _ _ _ H) in I as [I _]; auto end.
+  all: match goal with E : order _ = _ |- _ => rewrite E end; rewrite in_app_iff in *; simpl; tauto.
+Qed.
+
+(** Theorem: a hit is marked with the clock and its doubled ratio, what is admitted with the clock after the eviction and its ratio; and nothing
+    else that stays gets a new mark. *)
+Theorem a_use_marks_and_nothing_else_does st o st' a : step camp st o = (st', a) ->
+  forall e', In e' (order st') ->
+    (exists e, In e (order st) /\ stands e e') \/
+    (exists k, (o = Get k \/ o = Lookup k) /\ says a = Hit (hid e') /\ marked_by (clock st) (later_ratio (cost e') (size e')) e') \/
+    (exists k bytes c, (o = Insert k (hid e') bytes c \/ o = Commit k (hid e') bytes c) /\ refusal (says a) = false /\
+       marked_by (clock st') (base_ratio c bytes) e').
+Proof.
+  intros S e' I.
+  assert (OLD : In e' (order st) -> exists e, In e (order st) /\ stands e e') by (intros J; exists e'; repeat split; auto).
+  assert (U : forall c e l, In e' (used camp c e l) -> In e' l \/
+    hid e' = hid e /\ marked_by c (later_ratio (cost e') (size e')) e').
+  { intros c e l J. unfold used in J. apply (Permutation_in _ (enqueue_perm _ camp_is_lawful _ _)) in J as [<-|J]; auto.
+    right. repeat split. }
+  assert (A : forall cl k h b c n l, In e' (admitted camp cl k h b c n l) -> In e' l \/
+    hid e' = h /\ marked_by cl (base_ratio c b) e').
+  { intros cl k h b c n l J. unfold admitted in J. apply (Permutation_in _ (enqueue_perm _ camp_is_lawful _ _)) in J as [<-|J]; auto.
+    right. repeat split. }
+  assert (LEFT : forall b n l kept out, evict b n l = (kept, out) -> In e' kept -> In e' l).
+  { intros b n l kept out H J. eapply Permutation_in; [symmetry; exact (evict_perm _ _ _ _ _ H)|]. apply in_or_app. auto. }
+  assert (SAME : forall n e, stands e (with_leases n e)) by (intros; repeat split).
+  destruct st as [ord ret rip vac bud mx clk].
+  destruct o; open_step S; simpl in *; found; subst; auto;
+  repeat match goal with H : room _ _ _ _ _ = inr _ |- _ =>
+    let E := fresh "E" in apply room_evicts in H as (? & ? & E) end;
+  try (apply U in I as [I|[H M]]; [left; apply OLD; rewrite in_app_iff in *; simpl; tauto|right; left; rewrite <- H; eauto]; fail);
+  try (apply A in I as [I|[H M]]; subst; [left; apply OLD; try apply (LEFT _ _ _ _ _ E) in I; try apply (LEFT _ _ _ _ _ E0) in I;
+       rewrite ?in_app_iff in *; simpl; tauto|right; right; do 3 eexists; split; [|split]; [eauto|reflexivity|exact M]]; fail);
+  try (left; apply OLD; rewrite ?in_app_iff in *; simpl; try tauto; eauto; fail);
+  try (left; apply in_app_or in I as [I|[<-|I]]; [apply OLD|eexists; split; [|apply SAME]|apply OLD]; apply in_or_app; simpl; auto; fail);
+  try (apply filter_In in I as [I _]; auto; fail).
+Qed.

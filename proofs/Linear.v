@@ -65,3 +65,13 @@ Proof.
     + split; apply Permutation_in; [|symmetry]; exact Q.
     + rewrite !in_app_iff. tauto.
 Qed.
+
+Lemma handles_once p b m os : lawful p -> NoDup (flat_map offered os) -> NoDup (map hid (order (fst (run p (empty b m) os)))).
+Proof.
+  intros L D. destruct (run p (empty b m) os) as [st out] eqn:R.
+  destruct (each_handle_is_in_one_place _ _ _ _ _ _ L R D) as [N _]. simpl. revert N.
+  generalize ((map hid (retired st) ++ map hid (ripe st)) ++ out).
+  induction (map hid (order st)) as [|h t IH]; intros l N; constructor.
+  - inversion N as [|? ? I _]; subst. intros J. apply I, in_or_app. auto.
+  - inversion N; subst. eauto.
+Qed.

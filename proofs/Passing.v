@@ -422,16 +422,6 @@ Proof.
     destruct (N.eqb_spec (hid e) (hid b)) as [E2|E2]; [elim NI; rewrite E2; now apply in_map|]. lia.
 Qed.
 
-Lemma handles_once p b m os : lawful p -> NoDup (flat_map offered os) -> NoDup (map hid (order (fst (run p (empty b m) os)))).
-Proof.
-  intros L D. destruct (run p (empty b m) os) as [st out] eqn:R.
-  destruct (Linear.each_handle_is_in_one_place _ _ _ _ _ _ L R D) as [N _]. simpl. revert N.
-  generalize ((map hid (retired st) ++ map hid (ripe st)) ++ out).
-  induction (map hid (order st)) as [|h t IH]; intros l N; constructor.
-  - inversion N as [|? ? I _]; subst. intros J. apply I, in_or_app. auto.
-  - inversion N; subst. eauto.
-Qed.
-
 (** Theorem: on every trace that offers each handle once, the parts that a cache starts with, everything queued, show its order; from
     there the theorems above lead on. *)
 Theorem every_order_can_be_shown b m os : NoDup (flat_map offered os) ->
@@ -442,6 +432,21 @@ Proof.
   assert (forall less l, StronglySorted less l -> shows less (Parts l [] []) l) as Q.
   { intros less l S. repeat split; simpl; auto; try easy; [|constructor]. unfold all. simpl. now rewrite app_nil_r. }
   split; eexists; cbv zeta; apply Q.
-  - apply lru_order_has_ages, handles_once; auto using Lru.lru_is_lawful.
-  - eapply camp_order_has_ages; [apply Camp.camp_is_in_order_on_every_trace|]. apply handles_once; auto using Camp.camp_is_lawful.
+  - apply lru_order_has_ages, Linear.handles_once; auto using Lru.lru_is_lawful.
+  - eapply camp_order_has_ages; [apply Camp.camp_is_in_order_on_every_trace|]. apply Linear.handles_once; auto using Camp.camp_is_lawful.
+Qed.
+
+(** Theorem: and it is no more than a number: while an entry is out, between the two theorems on a use, it may get a new one, and the parts show what
+    they showed. *)
+Theorem a_new_age_moves_no_other age age' r l : (forall e, In e l -> age' (hid e) = age (hid e)) ->
+  (shows (lru_less age) r l -> shows (lru_less age') r l) /\ (shows (camp_less age) r l -> shows (camp_less age') r l).
+Proof.
+  intros A.
+  assert (forall less less' : entry -> entry -> Prop, (forall a b, In a l -> In b l -> less a b -> less' a b) ->
+    shows less r l -> shows less' r l) as W.
+  { intros less less' M (S & P & SQ & SA & LP & UA).
+    assert (forall e, In e (all r) -> In e l) as I by (intros e; apply Permutation_in; now symmetry).
+    unfold all in I. repeat split; auto;
+    (eapply sorted_implies; [|eassumption]); intros; apply M; auto; apply I; rewrite !in_app_iff; auto. }
+  split; apply W; unfold lru_less, camp_less; intros a b I J; rewrite (A a I), (A b J); auto.
 Qed.

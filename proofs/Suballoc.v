@@ -443,3 +443,81 @@ Proof.
   - specialize (F b J). lia.
   - specialize (F a I). lia.
 Qed.
+
+(** ** The requests, as their caller sees them
+
+    An arena that refused everything would be sound, too. What is granted, and what it does: *)
+
+(** Theorem: an allocation is refused exactly if no run of free units, however it came to be free, holds it. *)
+Theorem an_allocation_is_refused_iff st bytes align : sound st -> 0 < bytes -> 0 < align ->
+  (snd (serve st (Alloc bytes align)) = Refused <->
+   forall k, ~ (forall x, k * align <= x < k * align + bytes -> covered (free st) x)).
+Proof.
+  intros (O & _) P A. simpl. rewrite (proj2 (N.ltb_lt _ _) P), (proj2 (N.ltb_lt _ _) A). simpl.
+  destruct (alloc bytes align (free st)) as [[start l]|] eqn:E; simpl.
+  - split; [discriminate|]. intros N. destruct (alloc_spec _ _ _ _ _ O P A E) as (_ & (k & ->) & C & _).
+    elim (N k). intros x X. apply C. exact X.
+  - split; auto. intros _. eapply refused_only_if_nothing_fits; eauto.
+Qed.
+
+(** Theorem: what is granted is the lowest place at its alignment in the best of the spans, live from then on, and free no more. *)
+Theorem an_allocation_is_a_best_fit st bytes align st' start : sound st -> serve st (Alloc bytes align) = (st', At start) ->
+  (exists f, In f (free st) /\ fits bytes align f = true /\ start = aligned (fst f) align /\
+     forall g, In g (free st) -> fits bytes align g = true -> snd f < snd g \/ snd f = snd g /\ fst f <= fst g) /\
+  live st' = (start, bytes) :: live st /\
+  forall x, covered (free st') x <-> covered (free st) x /\ ~ covers (start, bytes) x.
+Proof.
+  intros (O & _) S. simpl in S. destruct ((0 <? bytes) && (0 <? align)) eqn:G; [|discriminate].
+  apply andb_true_iff in G as [P A]. apply N.ltb_lt in P, A.
+  destruct (alloc bytes align (free st)) as [[at_ l]|] eqn:E; [|discriminate]. injection S as <- <-. split; [|split; auto].
+  - unfold alloc in E. destruct (best bytes align (free st)) as [f|] eqn:B; [|discriminate]. injection E as <- _.
+    destruct (best_fit _ _ _ _ B) as (I & F & M). exists f. auto.
+  - now destruct (alloc_spec _ _ _ _ _ O P A E) as (_ & _ & _ & C & _).
+Qed.
+
+Lemma found_span s l : In s l -> exists x y, find_split (is_span s) l = Some (x, s, y) /\ l = x ++ s :: y.
+Proof.
+  intros I. destruct (find_split (is_span s) l) as [[[x a] y]|] eqn:F.
+  - apply find_split_some in F as (E & Q & _). apply is_span_spec in Q as ->. eauto.
+  - pose proof (find_split_none _ _ F s I) as Q. unfold is_span in Q. now rewrite !N.eqb_refl in Q.
+Qed.
+
+(** Theorem: what is live can be freed, is free then, and live no more. *)
+Theorem what_is_live_can_be_freed st s : sound st -> In s (live st) -> let (st', a) := serve st (Free s) in
+  a = Ok /\ Permutation (live st) (s :: live st') /\ given st' = given st /\
+  forall x, covered (free st') x <-> covers s x \/ covered (free st) x.
+Proof.
+  intros (O & _ & Dj & _) I. destruct (found_span s (live st) I) as (x & y & F & E). simpl. rewrite F. simpl.
+  destruct (Dj s I) as [P U]. split; auto. split; [rewrite E; symmetry; apply Permutation_middle|]. split; auto.
+  destruct (release_spec s (free st) None P Logic.I O) as (_ & C & _); auto.
+  apply uncovered_disjoint; auto. exact (ordered_positive _ _ O).
+Qed.
+
+(** Theorem: a region is taken in if it overlaps nothing, and given back exactly if it stands free and alone. *)
+Theorem a_region_comes_and_goes st s : sound st ->
+  (0 < snd s -> (forall f, In f (free st ++ live st) -> disjoint s f) -> let (st', a) := serve st (Add s) in
+     a = Ok /\ live st' = live st /\ given st' = given st + snd s /\ forall x, covered (free st') x <-> covers s x \/ covered (free st) x) /\
+  (snd (serve st (Withdraw s)) = Ok <-> In s (free st)) /\
+  (In s (free st) -> let st' := fst (serve st (Withdraw s)) in
+     live st' = live st /\ given st' + snd s = given st /\ forall x, covered (free st') x <-> covered (free st) x /\ ~ covers s x).
+Proof.
+  intros (O & _ & _ & Sm). split; [|split].
+  - intros P D. simpl. rewrite (proj2 (N.ltb_lt _ _) P).
+    replace (forallb (disjointb s) (free st ++ live st)) with true.
+    + simpl. destruct (release_spec s (free st) None P Logic.I O) as (_ & C & _); auto.
+      intros f I. apply D, in_or_app. auto.
+    + symmetry. apply forallb_forall. intros f I. unfold disjointb. rewrite orb_true_iff, !N.leb_le. now apply D.
+  - simpl. split.
+    + destruct (find_split (is_span s) (free st)) as [[[x a] y]|] eqn:F; [|discriminate]. intros _.
+      apply find_split_some in F as (E & Q & _). apply is_span_spec in Q as ->. rewrite E. apply in_or_app. simpl. auto.
+    + intros I. destruct (found_span s (free st) I) as (x & y & F & _). now rewrite F.
+  - intros I. destruct (found_span s (free st) I) as (x & y & F & E). simpl. rewrite F. simpl.
+    split; auto. rewrite E in *. rewrite sum_app in Sm. simpl in Sm. split; [lia|].
+    intros z. rewrite !covered_app, covered_cons. unfold ordered in O.
+    assert (covered x z \/ covered y z -> ~ covers s z) as N; [|tauto].
+    clear - O. revert O. generalize (@None N). induction x as [|f t IH]; simpl; intros b (B & P & O) C.
+    + destruct C as [C|C]; [now apply covered_nil in C|]. apply (covered_after _ _ _ O) in C. unfold covers. lia.
+    + rewrite covered_cons in C. destruct C as [[C|C]|C]; eauto.
+      assert (end_of f < fst s) by (eapply apart_after; [exact O|apply in_or_app; simpl; auto]).
+      unfold covers in *. lia.
+Qed.

@@ -87,6 +87,7 @@ twins! {
     lease_outlives_its_cache
     linear_cloned_proof
     linear_double_free
+    linear_evicted_kept_for_the_next
     linear_evicted_leaked
     linear_evictions_leaked
     linear_forged_proof
@@ -101,6 +102,7 @@ twins! {
     linear_leaked_on_one_branch
     linear_leaked_on_return
     linear_leaked_when_refused
+    linear_moved_out_of_its_wrapper
     linear_proof_escapes
     linear_proof_used_twice
     linear_refusal_by_question_mark

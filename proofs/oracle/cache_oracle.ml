@@ -140,6 +140,7 @@ let line op session answer =
 
 type start = { name : string; budget : int; most : int; setup : op list; choices : op list }
 let any = 1000
+let dear = 1 lsl 19 (* bytes: a ratio is then an eighth of the cost *)
 
 let starts =
   [ { name = "empty"; budget = 8; most = any; setup = [];
@@ -182,7 +183,14 @@ let starts =
       setup = [ OInsert (0, 2, 8); OInsert (1, 2, 200); OInsert (2, 4, 16); OInsert (3, 1, 1000); OInsert (4, 3, 1); OGet 0; ORelease 0; OGet 4;
                 OInsert (5, 2, 60) ];
       choices = [ OInsert (6, 2, 30); OInsert (6, 6, 5); OInsert (7, 1, 500); OInsert (1, 3, 2); OGet 0; OGet 2; OGet 5; ORelease 0; ORelease 1;
-                  ORetire 3; OLookup 8; OReserve (8, 5); OCommit (8, 4, 300); OSetBudget 7 ] } ]
+                  ORetire 3; OLookup 8; OReserve (8, 5); OCommit (8, 4, 300); OSetBudget 7 ] };
+    (* Where CAMP's costs and ratios are cut. Costs of few bits, which the Rust keeps whole. *)
+    { name = "the dearest"; budget = 8 * dear; most = any;
+      setup = [ OInsert (0, dear, 1 lsl 50); OInsert (1, 2 * dear, 1 lsl 47); OInsert (2, dear, 1 lsl 44); OInsert (3, 1, 1 lsl 30); OInsert (4, 3 * dear, 9);
+                OGet 3; ORelease 0 ];
+      choices = [ OInsert (5, dear, 1 lsl 46); OInsert (5, 2 * dear, 1 lsl 50); OInsert (6, 1, 1 lsl 28); OInsert (7, dear, 3); OInsert (2, 3 * dear, 1 lsl 49);
+                  OGet 0; OGet 1; OGet 2; OGet 3; ORelease 0; ORelease 1; ORetire 1; OLookup 8; OReserve (8, 2 * dear); OCommit (8, dear, 1 lsl 48);
+                  OSetBudget (4 * dear) ] } ]
 
 let at policy start = List.fold_left (fun s op -> fst (apply s op)) (open_session policy start.budget start.most) start.setup
 

@@ -44,17 +44,22 @@
 //! - *affine*: drops anywhere, and whatever forgets: `mem::forget`, `ManuallyDrop`, leaked boxes, cycles of `Rc`. The heap
 //!   reports at its end what was forgotten, with the line that allocated it.
 //! - *linear scopes*: a scope that does not return. After a panic the handle is freed by its drop, or stays allocated if it
-//!   was forgotten before, whoever catches the panic; an endless loop and `process::exit` spend nothing either. And what
-//!   happens between scopes: a cache, or a handle from [`into_affine`](Linear::into_affine), is affine, and
+//!   was forgotten before, whoever catches the panic; an endless loop and `process::exit` spend nothing either. So a proof in an
+//!   `Option`, unwrapped at the end, is asked for when the program runs and not before. And what happens between scopes: a
+//!   handle that enters none, a cache, or a handle from [`into_affine`](Linear::into_affine), is affine, and
 //!   [`Evictions`](crate::Evictions) that are dropped instead of spent free their entries, unseen.
-//! - *whole-program gate*: what leaks without a drop: `mem::forget`, `ManuallyDrop`, leaked boxes, an
-//!   [`Exported`](crate::Exported) that nobody reclaims, a handle alive at `process::exit` or `abort`. Dropped `Evictions` and
-//!   caches, which free their entries. Generic code that the program does not use; `cargo check`, which instantiates nothing.
+//! - *whole-program gate*: what leaks without a drop: `mem::forget`, `ManuallyDrop`, `MaybeUninit`, unions, an
+//!   [`Exported`](crate::Exported) that nobody reclaims, a slice handed to cudarc, a handle alive at `process::exit`, at `abort`,
+//!   at a panic or in a loop without end. Dropped `Evictions` and caches, which free their entries. Code that the program
+//!   does not use; `cargo check`, which instantiates nothing.
+//!
+//! None sees what `unsafe` code does with a handle, or with a proof that it makes up.
 //!
 //! The gate asks whether the program *has* a drop of a handle, not whether it comes to it. So it also refuses programs that leak
 //! nothing, for what a container would do with a handle that were still in it: a `Vec` whose handles are all taken out and
-//! freed, a `Box<dyn Any>`, an `Rc` (so cycles are refused, too), a channel, a `Mutex` or `OnceLock` in a static, though it is
-//! never dropped. Such containers are not for programs that are checked with it.
+//! freed, an `Option` that is emptied by `take`, a `Box` (so leaked ones are refused, too), a `Box<dyn Any>`, an `Rc` (so cycles
+//! are), a channel, the closure of a thread, a `Mutex` or `OnceLock` in a static, though it is never dropped. Such containers
+//! are not for programs that are checked with it.
 //!
 //! What a scope promises is this: each scope that returns has spent its handle, and each handle that
 //! [`Evictions::spend_each`](crate::Evictions::spend_each) or [`insert`](Linear::insert) evicts is spent by the callback that gets it.
@@ -70,8 +75,9 @@
 //! ```
 //! It needs panics that abort, since unwinding drops what it meets; a build without them is refused. The compiler names
 //! the type of the handle that is dropped, and often not the line: look for `?` and early returns while a handle is
-//! held, for results of by-value calls passed to `?`, and for a `match` with an arm that leaves a result whole, by binding it to
-//! one name or by `Ok(_)`: the compiler does not know it to be empty-handed. To hear of `mem::forget`, list it in clippy's
+//! held, for results of by-value calls passed to `?`, for `if let` and `let else` on a result that may hold one, and for a
+//! `match` with an arm that leaves a result whole, by binding it to one name, by `Ok(_)` or by `Err(_)`: the compiler does not
+//! know it to be empty-handed. `Err(_refused)` tells it. To hear of `mem::forget`, list it in clippy's
 //! `disallowed-methods`. It is a check: the program that runs is built without it.
 //!
 //! # How it works
