@@ -32,6 +32,12 @@ pub trait Unit {
     fn label(&self) -> String {
         String::new()
     }
+
+    /// The fingerprint under which you record hints of it, if that is another than [`fingerprint`](Unit::fingerprint), such as one
+    /// that several artifacts of the unit share. It is written beside the artifact, for the command `hapax`.
+    fn hinted_as(&self) -> Option<Fingerprint> {
+        None
+    }
 }
 
 /// Keeps compiled artifacts in a [`Store`], and compiles what is missing, once.
@@ -451,7 +457,8 @@ impl CodeStore {
         observe::time("hapax.code.compile_seconds", compile_ns);
         // For people only, so a clock that is wrong is no reason to fail.
         let written_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Ok(Record::from_vec(artifact, Meta { label: unit.label(), compile_ns, written_unix_s }))
+        let meta = Meta { label: unit.label(), compile_ns, written_unix_s, hinted_as: unit.hinted_as() };
+        Ok(Record::from_vec(artifact, meta))
     }
 
     fn verify<U: Unit, E>(

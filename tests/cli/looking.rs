@@ -90,6 +90,21 @@ fn top_ranks_by_heat_and_by_compile_time() {
 }
 
 #[test]
+fn top_names_a_unit_whose_hints_are_under_a_fingerprint_of_their_own_and_adds_its_artifacts() {
+    let site = Site::furnished();
+    let meta = Meta { label: "the fourth".to_owned(), hinted_as: Some(unit(4)), ..Meta::default() };
+    for tier in [41, 42] {
+        site.store().put(&Key::new(Kind::CODE, unit(tier)), &meta, &[7; 100]).unwrap();
+    }
+    let (found, _) = site.json(&["top"]);
+    let second = &found["hottest"][1];
+    assert_eq!([&second["label"], &second["fingerprint"]], ["the fourth", &*unit(4).to_string()]);
+    assert_eq!((&second["kinds"], &second["hits"]), (&Value::from(vec!["code"]), &Value::from(1)));
+    assert!(second["stored_bytes"].as_u64().unwrap() > 200, "both: {second}");
+    assert_eq!(found["dearest"].as_array().unwrap().len(), 4, "it is one unit: {found}");
+}
+
+#[test]
 fn top_shows_as_many_as_asked_for_and_names_units_by_label() {
     let site = Site::furnished();
     let (found, _) = site.json(&["top", "-n", "1"]);

@@ -1,7 +1,7 @@
 //! One process after the other.
 
 use crate::{Artifact, bytes_below, open, options};
-use hapax::{DirectoryOptions, Key, Kind, LayeredStore, Meta, Miss, Refusal, Store};
+use hapax::{DirectoryOptions, Fingerprint, Key, Kind, LayeredStore, Meta, Miss, Refusal, Store};
 use std::sync::Arc;
 
 const SMALL: usize = 1000;
@@ -30,7 +30,8 @@ fn what_was_put_is_there_after_a_restart_small_and_large() {
 fn what_is_known_of_an_artifact_comes_back_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let artifact = Artifact::new(1, 10);
-    let meta = Meta { label: "kernel".to_owned(), compile_ns: 5, written_unix_s: 7 };
+    let hinted_as = Some(Fingerprint::of("hints").finish());
+    let meta = Meta { label: "kernel".to_owned(), compile_ns: 5, written_unix_s: 7, hinted_as };
     open(&options(&folder)).put(&artifact.key, &meta, &artifact.payload).unwrap();
     let record = open(&options(&folder)).get(&artifact.key).unwrap();
     assert_eq!(*record.meta(), meta);

@@ -5,7 +5,7 @@ use crate::code::{CodePtr, Location};
 use crate::compile::BakedAddresses;
 use crate::environment::Environment;
 use crate::error::Error;
-use crate::job::{Job, NotStored, Wanted, meta};
+use crate::job::{Job, NotStored, Wanted};
 use crate::load::{Load, Pages, Ready};
 use crate::memory::Space;
 use crate::stats::{Counters, JitStats};
@@ -340,7 +340,7 @@ impl Jit {
     pub(crate) fn compile_now<U: Unit>(&self, job: Job<'_, U>) -> Result<Ready, Error> {
         let (compiled, compile_ns) = job.run()?;
         let wanted = job.wanted;
-        let meta = meta(&wanted.name, compile_ns);
+        let meta = wanted.meta(compile_ns);
         if compiled.keep && self.is_enabled() {
             self.0.put(self.0.environment.tiers[wanted.tier].fingerprint(&wanted.digest), &meta, &compiled.bytes);
         }
