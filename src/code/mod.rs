@@ -156,13 +156,13 @@ pub enum CodeError<E> {
     #[error("{0}")]
     Compile(E),
     /// The store should have had it, and did not.
-    #[error("{:?} ({:?}) should have been compiled in advance: {}", .0.label, .0.key, .0.miss)]
+    #[error("{:?} (fingerprint {:?}) should have been compiled in advance: {}", .0.label, .0.key.fingerprint, .0.miss)]
     MustHit(Box<Missing>),
     /// Compiled again it came out different: the fingerprint leaves something out, or the compiler's result depends on
     /// more than its input.
     #[error(
-        "{:?} ({:?}) compiles to {} bytes now and is stored as {} others: add what changed to the fingerprint",
-        .0.label, .0.key, .0.compiled.len(), .0.stored.len()
+        "{:?} (fingerprint {:?}) compiles to {} bytes now and is stored as {} others: add what changed to the fingerprint",
+        .0.label, .0.key.fingerprint, .0.compiled.len(), .0.stored.len()
     )]
     Differs(Box<Difference>),
 }
