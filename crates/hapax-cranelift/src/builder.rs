@@ -56,7 +56,8 @@ impl JitBuilder {
         self
     }
 
-    /// Where artifacts live. Without one they live in memory, 64 MiB of them, and end with the process.
+    /// Where artifacts live. A store that verifies its hits does so where the tier that the policy chose is stored, not where the code
+    /// of a better one is taken instead. Without one they live in memory, 64 MiB of them, and end with the process.
     pub fn store(mut self, store: Arc<CodeStore>) -> JitBuilder {
         self.store = Some(store);
         self
@@ -97,7 +98,11 @@ impl JitBuilder {
         self
     }
 
-    /// What earlier processes knew about the units.
+    /// What earlier processes knew about the units, and what they are told of this one's.
+    ///
+    /// A [`HintStore`](hapax::HintStore) writes what it was told every ten seconds of use and when its last clone goes, of which the
+    /// `Jit` has one. A `Jit` in a `static` never goes, and `std::process::exit` drops nothing: keep a clone of the hints
+    /// and [flush](hapax::HintStore::flush) it before such a process ends.
     pub fn hints(mut self, hints: Arc<dyn Hints>) -> JitBuilder {
         self.hints = Some(hints);
         self
