@@ -1,8 +1,10 @@
 //! Compiled code that outlives the process: compile once, then get it from a store. Knows stores and no files, no device
 //! and no compiler: what compiles is the embedder's function.
 
+pub(crate) mod error;
 mod flight;
 
+use crate::code::error::{CodeError, Difference, Missing};
 use crate::code::flight::{Flights, Turn};
 use crate::observe::{self, event, span};
 use crate::persist::envelope::{Key, Kind, Meta};
@@ -148,51 +150,6 @@ pub enum Source {
     Shared,
 }
 
-/// Why there is no artifact.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum CodeError<E> {
-    /// The compiler's own error.
-    #[error("{0}")]
-    Compile(E),
-    /// The store should have had it, and did not.
-    #[error("{:?} (fingerprint {:?}) should have been compiled in advance: {}", .0.label, .0.key.fingerprint, .0.miss)]
-    MustHit(Box<Missing>),
-    /// Compiled again it came out different: the fingerprint leaves something out, or the compiler's result depends on
-    /// more than its input.
-    #[error(
-        "{:?} (fingerprint {:?}) compiles to {} bytes now and is stored as {} others: add what changed to the fingerprint",
-        .0.label, .0.key.fingerprint, .0.compiled.len(), .0.stored.len()
-    )]
-    Differs(Box<Difference>),
-}
-
-/// What a store in [`CodeMode::MustHit`] did not have.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Missing {
-    /// What was looked for.
-    pub key: Key,
-    /// The unit's name.
-    pub label: String,
-    /// Why it was not found.
-    pub miss: Miss,
-}
-
-/// What came out different when it was [verified](CodeStore::verify_every).
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Difference {
-    /// What was compiled.
-    pub key: Key,
-    /// The unit's name.
-    pub label: String,
-    /// What the store has.
-    pub stored: Record,
-    /// What compiling gave.
-    pub compiled: Record,
-}
-
 impl CodeStore {
     /// Over a directory. A directory that cannot be trusted or opened gives a store that is off: everything is compiled, and
     /// [`off_reason`](CodeStore::off_reason) says why.
@@ -225,6 +182,36 @@ impl CodeStore {
     }
 
     /// Compiles each `every`th hit again and compares; 0, as at first, none. A difference is [`CodeError::Differs`].
+    ///
+    /// With 1, tests find what a fingerprint forgets, if compiling the same thing twice gives the same bytes:
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use hapax::{CodeError, CodeStore, Fingerprint, MemoryStore, Unit};
+    /// use std::{convert::Infallible, sync::Arc};
+    ///
+    /// struct Function {
+    ///     ir: &'static str,
+    ///     opt_level: u8,
+    /// }
+    ///
+    /// impl Unit for Function {
+    ///     fn fingerprint(&self) -> Fingerprint {
+    ///         Fingerprint::of("my-compiler 1.2").part("ir", self.ir).finish() // and the level?
+    ///     }
+    /// }
+    ///
+    /// fn compile(function: &Function) -> Result<Vec<u8>, Infallible> {
+    ///     Ok(format!("{} -O{}", function.ir, function.opt_level).into_bytes())
+    /// }
+    ///
+    /// let store = CodeStore::over(Arc::new(MemoryStore::new(1 << 20))).verify_every(1);
+    /// store.get_or_compile(&Function { ir: "ret 42", opt_level: 0 }, compile)?;
+    /// let forgotten = store.get_or_compile(&Function { ir: "ret 42", opt_level: 2 }, compile).unwrap_err();
+    /// assert!(matches!(forgotten, CodeError::Differs(_)), "{forgotten}");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn verify_every(self, every: u64) -> CodeStore {
         CodeStore { verify_every: every, ..self }
     }

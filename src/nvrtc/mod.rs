@@ -47,7 +47,8 @@ pub use crate::nvrtc::image::KernelImage;
 pub use crate::nvrtc::kernel::{Arch, Kernel};
 pub use crate::nvrtc::resident::{KernelCache, KernelError, KernelLease};
 
-use crate::code::{CodeError, CodeStore, Unit};
+use crate::code::error::CodeError;
+use crate::code::{CodeStore, Unit};
 use crate::nvrtc::identity::{absent, find_library};
 use crate::nvrtc::library::Functions;
 use crate::persist::fingerprint::Fingerprint;

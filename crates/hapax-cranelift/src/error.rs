@@ -126,7 +126,7 @@ pub enum Error {
 
 /// What else may be meant by another signature: of a unit's own name, that it is to have another one.
 fn signature_advice(function: &str, symbol: &str) -> &'static str {
-    if function == symbol { "; to give a unit another signature, `Jit::remove` it before" } else { "" }
+    if function == symbol { "; if it is meant to have another signature now, `Jit::remove` it before" } else { "" }
 }
 
 impl Error {
