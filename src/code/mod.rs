@@ -216,6 +216,11 @@ impl CodeStore {
         CodeStore { verify_every: every, ..self }
     }
 
+    /// Whether it verifies hits: those of [`get`](CodeStore::get) it cannot, since it is not told how to compile.
+    pub fn is_verifying(&self) -> bool {
+        self.verify_every > 0
+    }
+
     /// Why it is off, if it is.
     pub fn off_reason(&self) -> Option<&Distrust> {
         self.off.as_ref()

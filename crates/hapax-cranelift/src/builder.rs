@@ -56,8 +56,7 @@ impl JitBuilder {
         self
     }
 
-    /// Where artifacts live. A store that verifies its hits does so where the tier that the policy chose is stored, not where the code
-    /// of a better one is taken instead. Without one they live in memory, 64 MiB of them, and end with the process.
+    /// Where artifacts live. Without one they live in memory, 64 MiB of them, and end with the process.
     pub fn store(mut self, store: Arc<CodeStore>) -> JitBuilder {
         self.store = Some(store);
         self

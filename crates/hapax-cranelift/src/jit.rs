@@ -336,7 +336,8 @@ impl Jit {
         inner.policy.tier(&unit).min(tiers - 1)
     }
 
-    /// Takes what the store has in tiers above the ones chosen, the best first, and gives back the rest.
+    /// Takes what the store has in tiers above the ones chosen, the best first, and gives back the rest; from a store that verifies
+    /// nothing, but gives back which tier to ask it for.
     fn better_stored(&self, mut wanted: Vec<Wanted>, each: &mut dyn FnMut(usize, Result<Ready, Error>)) -> Vec<Wanted> {
         let inner = &*self.0;
         for tier in (1..inner.environment.tiers.len()).rev() {
@@ -345,6 +346,8 @@ impl Jit {
             let keys: Vec<Key> = above.iter().map(key).collect();
             for (one, artifact) in above.into_iter().zip(inner.store.get_many(&keys)) {
                 match artifact {
+                    // To be verified it has to be asked for together with how to compile it.
+                    Ok(_) if inner.store.is_verifying() => rest.push(Wanted { tier, ..one }),
                     Ok(bytes) => {
                         let ready = Ready { wanted: Wanted { tier, ..one }, bytes, stored: true };
                         each(ready.wanted.at, Ok(ready));
