@@ -406,7 +406,9 @@ impl CodeStore {
         self.writing()?.clear()
     }
 
-    /// Removes what crashes left behind, and brings the bytes under the budget. [`Refusal::ReadOnly`] in the modes that
+    /// Removes what crashes left behind, and brings the bytes under the budget. A process whose store is never dropped, since it is in
+    /// a `static` or the process ends by [`exit`](std::process::exit), calls it before its end: else each later process reads
+    /// up to a segment of the directory to find what is in it. [`Refusal::ReadOnly`] in the modes that
     /// store nothing.
     pub fn gc(&self) -> Result<Collected, Refusal> {
         self.writing()?;

@@ -101,7 +101,7 @@ impl JitBuilder {
     ///
     /// A [`HintStore`](hapax::HintStore) writes what it was told every ten seconds of use and when its last clone goes, of which the
     /// `Jit` has one. A `Jit` in a `static` never goes, and `std::process::exit` drops nothing: keep a clone of the hints
-    /// and [flush](hapax::HintStore::flush) it before such a process ends.
+    /// and [flush](hapax::HintStore::flush) it before such a process ends; so, too, [`CodeStore::gc`].
     pub fn hints(mut self, hints: Arc<dyn Hints>) -> JitBuilder {
         self.hints = Some(hints);
         self
