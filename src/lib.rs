@@ -70,7 +70,9 @@ pub use crate::cache::trace::TraceWriter;
 pub use crate::cache::vacancy::{Filled, Lookup, Reservation, TryLookup, Vacancy};
 pub use crate::cache::{Cache, Peek, Removed, SnapshotEntry, VramCache};
 #[cfg(feature = "persist")]
-pub use crate::code::{CodeError, CodeMode, CodeStats, CodeStore, Compiled, Difference, Missing, Source, Unit};
+pub use crate::code::error::{CodeError, Difference, Missing};
+#[cfg(feature = "persist")]
+pub use crate::code::{CodeMode, CodeStats, CodeStore, Compiled, Source, Unit};
 #[cfg(feature = "cuda")]
 pub use crate::device::cuda::driver::CudaAbsent;
 #[cfg(feature = "cuda")]

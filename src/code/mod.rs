@@ -1,8 +1,10 @@
 //! Compiled code that outlives the process: compile once, then get it from a store. Knows stores and no files, no device
 //! and no compiler: what compiles is the embedder's function.
 
+pub(crate) mod error;
 mod flight;
 
+use crate::code::error::{CodeError, Difference, Missing};
 use crate::code::flight::{Flights, Turn};
 use crate::observe::{self, event, span};
 use crate::persist::envelope::{Key, Kind, Meta};
@@ -31,6 +33,12 @@ pub trait Unit {
     /// A name for people.
     fn label(&self) -> String {
         String::new()
+    }
+
+    /// The fingerprint under which you record hints of it, if that is another than [`fingerprint`](Unit::fingerprint), such as one
+    /// that several artifacts of the unit share. It is written beside the artifact, for the command `hapax`.
+    fn hinted_as(&self) -> Option<Fingerprint> {
+        None
     }
 }
 
@@ -142,51 +150,6 @@ pub enum Source {
     Shared,
 }
 
-/// Why there is no artifact.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum CodeError<E> {
-    /// The compiler's own error.
-    #[error("{0}")]
-    Compile(E),
-    /// The store should have had it, and did not.
-    #[error("{:?} ({:?}) should have been compiled in advance: {}", .0.label, .0.key, .0.miss)]
-    MustHit(Box<Missing>),
-    /// Compiled again it came out different: the fingerprint leaves something out, or the compiler's result depends on
-    /// more than its input.
-    #[error(
-        "{:?} ({:?}) compiles to {} bytes now and is stored as {} others: add what changed to the fingerprint",
-        .0.label, .0.key, .0.compiled.len(), .0.stored.len()
-    )]
-    Differs(Box<Difference>),
-}
-
-/// What a store in [`CodeMode::MustHit`] did not have.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Missing {
-    /// What was looked for.
-    pub key: Key,
-    /// The unit's name.
-    pub label: String,
-    /// Why it was not found.
-    pub miss: Miss,
-}
-
-/// What came out different when it was [verified](CodeStore::verify_every).
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Difference {
-    /// What was compiled.
-    pub key: Key,
-    /// The unit's name.
-    pub label: String,
-    /// What the store has.
-    pub stored: Record,
-    /// What compiling gave.
-    pub compiled: Record,
-}
-
 impl CodeStore {
     /// Over a directory. A directory that cannot be trusted or opened gives a store that is off: everything is compiled, and
     /// [`off_reason`](CodeStore::off_reason) says why.
@@ -219,8 +182,43 @@ impl CodeStore {
     }
 
     /// Compiles each `every`th hit again and compares; 0, as at first, none. A difference is [`CodeError::Differs`].
+    ///
+    /// With 1, tests find what a fingerprint forgets, if compiling the same thing twice gives the same bytes:
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use hapax::{CodeError, CodeStore, Fingerprint, MemoryStore, Unit};
+    /// use std::{convert::Infallible, sync::Arc};
+    ///
+    /// struct Function {
+    ///     ir: &'static str,
+    ///     opt_level: u8,
+    /// }
+    ///
+    /// impl Unit for Function {
+    ///     fn fingerprint(&self) -> Fingerprint {
+    ///         Fingerprint::of("my-compiler 1.2").part("ir", self.ir).finish() // and the level?
+    ///     }
+    /// }
+    ///
+    /// fn compile(function: &Function) -> Result<Vec<u8>, Infallible> {
+    ///     Ok(format!("{} -O{}", function.ir, function.opt_level).into_bytes())
+    /// }
+    ///
+    /// let store = CodeStore::over(Arc::new(MemoryStore::new(1 << 20))).verify_every(1);
+    /// store.get_or_compile(&Function { ir: "ret 42", opt_level: 0 }, compile)?;
+    /// let forgotten = store.get_or_compile(&Function { ir: "ret 42", opt_level: 2 }, compile).unwrap_err();
+    /// assert!(matches!(forgotten, CodeError::Differs(_)), "{forgotten}");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn verify_every(self, every: u64) -> CodeStore {
         CodeStore { verify_every: every, ..self }
+    }
+
+    /// Whether it verifies hits: those of [`get`](CodeStore::get) it cannot, since it is not told how to compile.
+    pub fn is_verifying(&self) -> bool {
+        self.verify_every > 0
     }
 
     /// Why it is off, if it is.
@@ -408,7 +406,9 @@ impl CodeStore {
         self.writing()?.clear()
     }
 
-    /// Removes what crashes left behind, and brings the bytes under the budget. [`Refusal::ReadOnly`] in the modes that
+    /// Removes what crashes left behind, and brings the bytes under the budget. A process whose store is never dropped, since it is in
+    /// a `static` or the process ends by [`exit`](std::process::exit), calls it before its end: else each later process reads
+    /// up to a segment of the directory to find what is in it. [`Refusal::ReadOnly`] in the modes that
     /// store nothing.
     pub fn gc(&self) -> Result<Collected, Refusal> {
         self.writing()?;
@@ -451,7 +451,8 @@ impl CodeStore {
         observe::time("hapax.code.compile_seconds", compile_ns);
         // For people only, so a clock that is wrong is no reason to fail.
         let written_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Ok(Record::from_vec(artifact, Meta { label: unit.label(), compile_ns, written_unix_s }))
+        let meta = Meta { label: unit.label(), compile_ns, written_unix_s, hinted_as: unit.hinted_as() };
+        Ok(Record::from_vec(artifact, meta))
     }
 
     fn verify<U: Unit, E>(

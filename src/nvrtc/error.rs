@@ -7,10 +7,11 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NvrtcError {
-    /// The image is not stored, and there is no compiler to make it.
+    /// There is no compiler to make what is not stored.
     #[error(
-        "the kernel is not in the store, and NVRTC, which would compile it, was not found ({reason}); install the CUDA \
-         toolkit or the package nvidia-cuda-nvrtc-cu12, or set HAPAX_NVRTC to the path of libnvrtc.so"
+        "NVRTC, which compiles kernels that are not in the store, was not found ({reason}); install the CUDA toolkit or the \
+         package nvidia-cuda-nvrtc-cu12, or set HAPAX_NVRTC to the path of libnvrtc.so; for a store that was filled \
+         elsewhere, name that compiler with Nvrtc::elsewhere, and store the kernels there that are missing here"
     )]
     Absent {
         /// Where it was looked for, or why it could not be used.

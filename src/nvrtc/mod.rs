@@ -47,7 +47,8 @@ pub use crate::nvrtc::image::KernelImage;
 pub use crate::nvrtc::kernel::{Arch, Kernel};
 pub use crate::nvrtc::resident::{KernelCache, KernelError, KernelLease};
 
-use crate::code::{CodeError, CodeStore, Unit};
+use crate::code::error::CodeError;
+use crate::code::{CodeStore, Unit};
 use crate::nvrtc::identity::{absent, find_library};
 use crate::nvrtc::library::Functions;
 use crate::persist::fingerprint::Fingerprint;
@@ -144,6 +145,31 @@ impl Nvrtc {
 
 /// Compiles kernels through a [`CodeStore`]: what was compiled once comes from there. Shared by threads; several that miss
 /// the same kernel at once compile it once.
+///
+/// It needs no card, and for what is stored no compiler either. On a machine that has none, such as one of a fleet whose store was
+/// filled elsewhere:
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use hapax::nvrtc::{CompilerId, Kernel, KernelCompiler, Nvrtc, NvrtcError};
+/// use hapax::{CodeStore, MemoryStore};
+/// use std::sync::Arc;
+///
+/// let where_filled = CompilerId::from_hex(&"07".repeat(32)).expect("what `Nvrtc::id` printed there");
+/// let store = CodeStore::over(Arc::new(MemoryStore::new(1 << 20))); // yours is a directory, or a pack of it
+/// let compiler = KernelCompiler::new(Nvrtc::elsewhere(where_filled), store);
+/// let kernel = Kernel::new("f.cu", "__global__ void f() {}", "sm_90".parse()?);
+/// match compiler.image(&kernel) {
+///     Ok(image) => println!("{} bytes, which took {} ns to compile", image.len(), image.compile_ns()),
+///     Err(NvrtcError::Compile { log, .. }) => println!("{log}"), // all errors; `Display` has the first
+///     Err(error) => {
+///         assert!(matches!(error, NvrtcError::Absent { .. })); // nothing is stored here
+///         println!("{error}"); // and what to do
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct KernelCompiler {
     nvrtc: Nvrtc,
     store: CodeStore,

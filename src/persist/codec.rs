@@ -15,11 +15,14 @@ pub(crate) fn to_bytes(value: &impl Serialize) -> Vec<u8> {
 
 /// The structure that fills `bytes` exactly; `None` if they are anything else.
 pub(crate) fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    split_from_bytes(bytes).and_then(|(value, rest)| rest.is_empty().then_some(value))
+}
+
+/// The structure that begins `bytes`, and what follows it; `None` if they do not begin with one.
+pub(crate) fn split_from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Option<(T, &[u8])> {
     let config = bincode::config::standard().with_limit::<BYTES_AT_MOST>();
-    match bincode::serde::decode_from_slice(bytes, config) {
-        Ok((value, used)) if used == bytes.len() => Some(value),
-        _ => None,
-    }
+    let (value, used) = bincode::serde::decode_from_slice(bytes, config).ok()?;
+    Some((value, bytes.get(used..)?))
 }
 
 #[cfg(test)]

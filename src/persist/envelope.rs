@@ -10,14 +10,14 @@
 //!     12       4  payload bytes p, at most 1 GiB
 //!     16       8  order: of two records of a key the one with the greater number was put later
 //!     24      32  fingerprint
-//!     56       h  header: `Meta` in bincode 2
+//!     56       h  header: label, compile time and time of writing of a `Meta` in bincode 2, then the 32 bytes of its
+//!                 `hinted_as`, or none of them
 //!   56+h       p  payload
 //! 56+h+p      16  XXH3-128 of all bytes before
 //! ```
 
 use crate::persist::codec;
 use crate::persist::fingerprint::Fingerprint;
-use serde::{Deserialize, Serialize};
 use std::fmt;
 use twox_hash::XxHash3_128;
 
@@ -76,7 +76,7 @@ impl Key {
 }
 
 /// What is known of an artifact beside its bytes. Nothing depends on it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Meta {
     /// A name for people, such as the function's; longer ones are cut to 256 bytes.
     pub label: String,
@@ -84,6 +84,8 @@ pub struct Meta {
     pub compile_ns: u64,
     /// When it was written, in seconds since 1970 by the clock of the writer; 0 if unknown.
     pub written_unix_s: u64,
+    /// The fingerprint under which hints of it are recorded, if that is not its own: so that who knows both can join them.
+    pub hinted_as: Option<Fingerprint>,
 }
 
 /// Why bytes are not the record that was looked for.
@@ -162,7 +164,8 @@ pub fn encode(key: &Key, order: u64, meta: &Meta, payload: &[u8], out: &mut Vec<
     if payload.len() > PAYLOAD_BYTES_AT_MOST {
         return None;
     }
-    let header = codec::to_bytes(&Meta { label: cut(&meta.label), ..*meta });
+    let mut header = codec::to_bytes(&(cut(&meta.label), meta.compile_ns, meta.written_unix_s));
+    header.extend(meta.hinted_as.iter().flat_map(Fingerprint::as_bytes));
     debug_assert!(header.len() <= HEADER_BYTES_AT_MOST);
     let start = out.len();
     // And a little more, since whoever aligns records would otherwise copy this one.
@@ -190,7 +193,7 @@ pub fn decode(bytes: &[u8]) -> Result<Envelope<'_>, Damage> {
         return Err(Damage::Checksum);
     }
     let (header, payload) = checked[PREFIX_BYTES..].split_at(lengths.header_bytes);
-    let meta = codec::from_bytes(header).ok_or(Damage::Header)?;
+    let meta = meta(header).ok_or(Damage::Header)?;
     let order = u64::from_le_bytes(checked[16..24].try_into().expect("eight bytes"));
     Ok(Envelope { key: key(checked), order, meta, payload, payload_offset: PREFIX_BYTES + lengths.header_bytes })
 }
@@ -219,6 +222,15 @@ pub(crate) fn lengths(bytes: &[u8]) -> Result<Lengths, Damage> {
     Ok(lengths)
 }
 
+fn meta(header: &[u8]) -> Option<Meta> {
+    let ((label, compile_ns, written_unix_s), rest) = codec::split_from_bytes(header)?;
+    let hinted_as = match rest {
+        [] => None,
+        rest => Some(Fingerprint::from_bytes(rest.try_into().ok()?)),
+    };
+    Some(Meta { label, compile_ns, written_unix_s, hinted_as })
+}
+
 fn key(prefix: &[u8]) -> Key {
     let mut fingerprint = [0; 32];
     fingerprint.copy_from_slice(&prefix[24..PREFIX_BYTES]);
@@ -233,12 +245,12 @@ fn number_u32(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-fn cut(label: &str) -> String {
+fn cut(label: &str) -> &str {
     let mut end = label.len().min(LABEL_BYTES_AT_MOST);
     while !label.is_char_boundary(end) {
         end -= 1;
     }
-    label[..end].to_owned()
+    &label[..end]
 }
 
 #[cfg(test)]
@@ -247,7 +259,12 @@ mod tests {
 
     fn sample() -> (Key, Meta, Vec<u8>) {
         let key = Key::new(Kind::IR, Fingerprint::of("envelope").finish());
-        let meta = Meta { label: "kernel".to_owned(), compile_ns: 1_000_000, written_unix_s: 1_763_000_000 };
+        let meta = Meta {
+            label: "kernel".to_owned(),
+            compile_ns: 1_000_000,
+            written_unix_s: 1_763_000_000,
+            ..Meta::default()
+        };
         let mut bytes = Vec::new();
         encode(&key, 9, &meta, b"artifact", &mut bytes).unwrap();
         (key, meta, bytes)
@@ -299,6 +316,23 @@ mod tests {
         let checksum = XxHash3_128::oneshot(&bytes[..end]);
         bytes[end..].copy_from_slice(&checksum.to_le_bytes());
         assert_eq!(decode(&bytes).unwrap_err(), Damage::Header);
+    }
+
+    #[test]
+    fn a_record_says_under_which_fingerprint_its_hints_are_or_nothing_of_it() {
+        let (key, meta, without) = sample();
+        let hinted = Meta { hinted_as: Some(Fingerprint::of("unit").finish()), ..meta };
+        let mut bytes = Vec::new();
+        encode(&key, 9, &hinted, b"artifact", &mut bytes).unwrap();
+        assert_eq!(bytes.len(), without.len() + 32);
+        assert_eq!(decode(&bytes).unwrap().meta, hinted);
+        let header = PREFIX_BYTES..PREFIX_BYTES + lengths(&bytes).unwrap().header_bytes;
+        let short = header.end - header.start - 32;
+        for length in 0..=header.len() {
+            let read = super::meta(&bytes[header.clone()][..length]);
+            assert_eq!(read.is_some(), length == short || length == header.len(), "{length} bytes");
+        }
+        assert_eq!(super::meta(&[&bytes[header], &[0]].concat()), None);
     }
 
     /// The checksum is that of the C library.

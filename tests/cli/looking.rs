@@ -48,7 +48,7 @@ fn a_part_that_the_application_never_used_is_no_failure_and_is_not_made() {
     drop(journal(&site));
     let (found, code) = site.json(&["stats"]);
     assert_eq!((code, &found["code"], &found["hints"]["hit_rate"]), (0, &Value::Null, &Value::Null));
-    assert!(site.run(&["stats"]).stdout.contains("no uses yet"));
+    assert!(site.run(&["stats"]).stdout.contains("no uses were recorded"));
 }
 
 #[test]
@@ -87,6 +87,21 @@ fn top_ranks_by_heat_and_by_compile_time() {
     assert_eq!([&hottest["label"], &second["label"]], ["unit <1> & co", ""]);
     assert_eq!(second["stored_bytes"], 0, "it is not in the store");
     assert_eq!(found["dearest"][3]["version"], Value::Null, "it has no hints");
+}
+
+#[test]
+fn top_names_a_unit_whose_hints_are_under_a_fingerprint_of_their_own_and_adds_its_artifacts() {
+    let site = Site::furnished();
+    let meta = Meta { label: "the fourth".to_owned(), hinted_as: Some(unit(4)), ..Meta::default() };
+    for tier in [41, 42] {
+        site.store().put(&Key::new(Kind::CODE, unit(tier)), &meta, &[7; 100]).unwrap();
+    }
+    let (found, _) = site.json(&["top"]);
+    let second = &found["hottest"][1];
+    assert_eq!([&second["label"], &second["fingerprint"]], ["the fourth", &*unit(4).to_string()]);
+    assert_eq!((&second["kinds"], &second["hits"]), (&Value::from(vec!["code"]), &Value::from(1)));
+    assert!(second["stored_bytes"].as_u64().unwrap() > 200, "both: {second}");
+    assert_eq!(found["dearest"].as_array().unwrap().len(), 4, "it is one unit: {found}");
 }
 
 #[test]

@@ -62,6 +62,7 @@ impl Site {
             label: format!("unit <{number}> & co"),
             compile_ns: number * 1_000_000,
             written_unix_s: (20_400 + number) * DAY_S,
+            ..Meta::default()
         };
         self.store().put(&Key::new(kind, unit(number)), &meta, &payload(number, bytes)).unwrap();
     }

@@ -115,6 +115,8 @@ fn where_everything_must_hit_nothing_is_compiled() {
     assert!(store.get_or_compile(&Text("known"), |_| Err("must not be called")).is_ok());
     let missed = store.get_or_compile(&Text("unknown"), |_| Err("must not be called")).unwrap_err();
     assert!(matches!(&missed, CodeError::MustHit(missing) if missing.label == "unknown"), "{missed}");
+    let fingerprint = Text("unknown").fingerprint();
+    assert!(missed.to_string().starts_with(&format!("\"unknown\" (fingerprint {fingerprint:?}) ")), "{missed}");
 }
 
 #[test]

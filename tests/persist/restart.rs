@@ -1,7 +1,7 @@
 //! One process after the other.
 
 use crate::{Artifact, bytes_below, open, options};
-use hapax::{DirectoryOptions, Key, Kind, LayeredStore, Meta, Miss, Refusal, Store};
+use hapax::{DirectoryOptions, Fingerprint, Key, Kind, LayeredStore, Meta, Miss, Refusal, Store};
 use std::sync::Arc;
 
 const SMALL: usize = 1000;
@@ -30,11 +30,42 @@ fn what_was_put_is_there_after_a_restart_small_and_large() {
 fn what_is_known_of_an_artifact_comes_back_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let artifact = Artifact::new(1, 10);
-    let meta = Meta { label: "kernel".to_owned(), compile_ns: 5, written_unix_s: 7 };
+    let hinted_as = Some(Fingerprint::of("hints").finish());
+    let meta = Meta { label: "kernel".to_owned(), compile_ns: 5, written_unix_s: 7, hinted_as };
     open(&options(&folder)).put(&artifact.key, &meta, &artifact.payload).unwrap();
     let record = open(&options(&folder)).get(&artifact.key).unwrap();
     assert_eq!(*record.meta(), meta);
     assert_eq!(record.into_vec(), artifact.payload);
+}
+
+#[test]
+fn gc_seals_what_a_process_that_never_drops_its_store_and_a_killed_one_leave() {
+    let folder = tempfile::tempdir().unwrap();
+    let artifacts: Vec<Artifact> = (0..40).map(|number| Artifact::new(number, SMALL)).collect();
+    let sidecars = || -> Vec<std::path::PathBuf> {
+        let code = options(&folder).path().unwrap().join("code");
+        let files = std::fs::read_dir(code).unwrap().map(|file| file.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "idx")).collect()
+    };
+    let store = open(&options(&folder));
+    artifacts[..20].iter().for_each(|artifact| artifact.put(&store));
+    assert_eq!(sidecars().len(), 0);
+    store.gc().unwrap();
+    assert_eq!(sidecars().len(), 1, "its own");
+    artifacts[20..].iter().for_each(|artifact| artifact.put(&store));
+    assert!(artifacts.iter().all(|artifact| artifact.is_in(&store)), "it goes on in the same segment");
+    drop(store);
+
+    std::fs::remove_file(&sidecars()[0]).unwrap(); // as if it had been killed
+    let store = open(&options(&folder));
+    store.gc().unwrap();
+    assert_eq!(sidecars().len(), 1, "that of another");
+    store.validate();
+    assert!(store.stats().resident_bytes.abs_diff(bytes_below(folder.path())) <= 100, "and it counts");
+    drop(store);
+    let store = open(&options(&folder));
+    assert!(artifacts.iter().all(|artifact| artifact.is_in(&store)));
+    assert_eq!((store.stats().entries, store.stats().damaged), (40, 0));
 }
 
 #[test]

@@ -18,6 +18,55 @@ const STACK_BYTES: usize = 8 << 20;
 /// Before a process ends, [`stop`](Precompile::stop) the thread and [`wait`](Precompile::wait) for it. Until then it has a
 /// clone of the `Jit`, and with it the store and the hints: what hints were told is written when the last clone is dropped, so
 /// a process that ends before loses it.
+///
+/// ```
+/// # use cranelift_codegen::ir::{AbiParam, Function, InstBuilder, types::I64};
+/// # use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+/// # use hapax_cranelift::{LowerError, Lowering, Unit};
+/// # struct Constant(String, i64);
+/// # impl Unit for Constant {
+/// #     fn name(&self) -> &str {
+/// #         &self.0
+/// #     }
+/// #     fn key(&self, key: hapax::FingerprintBuilder) -> hapax::FingerprintBuilder {
+/// #         key.part("number", self.1.to_le_bytes())
+/// #     }
+/// # }
+/// # fn lower(unit: &Constant, lowering: &mut Lowering<'_>, function: &mut Function) -> Result<(), LowerError> {
+/// #     function.signature.returns.push(AbiParam::new(I64));
+/// #     let mut context = FunctionBuilderContext::new();
+/// #     let mut builder = FunctionBuilder::new(function, &mut context);
+/// #     let block = builder.create_block();
+/// #     builder.switch_to_block(block);
+/// #     builder.seal_block(block);
+/// #     let number = builder.ins().iconst(I64, unit.1);
+/// #     builder.ins().return_(&[number]);
+/// #     builder.finalize(lowering.isa().frontend_config());
+/// #     Ok(())
+/// # }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let isa = cranelift_native::builder()?.finish(cranelift_codegen::settings::Flags::new(cranelift_codegen::settings::builder()))?;
+/// use hapax::{CodeStore, DirectoryOptions, HintOptions, HintStore};
+/// use hapax_cranelift::Jit;
+/// use std::sync::Arc;
+///
+/// let directory = DirectoryOptions::new("my-language").dir(folder.path());
+/// let hints = HintStore::open(HintOptions::new(&directory).version("my-language 7"));
+/// let jit = Jit::builder(isa)
+///     .build_id("my-language 7")
+///     .store(Arc::new(CodeStore::open(&directory)))
+///     .hints(Arc::new(hints.clone()))
+///     .build()?;
+/// let units: Vec<Constant> = (0..10).map(|n| Constant(format!("f{n}"), n)).collect(); // `Unit`s of yours
+/// let ahead = jit.precompile(units, lower); // in the background, beside requests
+/// let wanted = jit.compile(&Constant("f7".to_owned(), 7), lower)?; // compiled once, by whoever comes first
+/// assert_eq!(ahead.wait().done, 10);
+/// hints.flush()?; // unless everything that holds a clone of the hints goes before the process ends
+/// # drop(wanted);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping it stops the thread"]
 pub struct Precompile {
     shared: Arc<Shared>,

@@ -97,7 +97,11 @@ impl JitBuilder {
         self
     }
 
-    /// What earlier processes knew about the units.
+    /// What earlier processes knew about the units, and what they are told of this one's.
+    ///
+    /// A [`HintStore`](hapax::HintStore) writes what it was told every ten seconds of use and when its last clone goes, of which the
+    /// `Jit` has one. A `Jit` in a `static` never goes, and `std::process::exit` drops nothing: keep a clone of the hints
+    /// and [flush](hapax::HintStore::flush) it before such a process ends; so, too, [`CodeStore::gc`].
     pub fn hints(mut self, hints: Arc<dyn Hints>) -> JitBuilder {
         self.hints = Some(hints);
         self
@@ -141,8 +145,18 @@ impl JitBuilder {
     }
 }
 
-/// Where calls of units without code lead.
+/// More are not named to who called one of them.
+const NAMED_AT_MOST: usize = 8;
+
+/// Where calls of units without code lead. Which of them was called is not known here.
 extern "C" fn calls_nothing() {
-    eprintln!("compiled code called a unit that is not compiled; `Jit::undefined` lists them");
+    let mut names = Jit::undefined_anywhere();
+    let more = names.len().saturating_sub(NAMED_AT_MOST);
+    names.truncate(NAMED_AT_MOST);
+    eprintln!(
+        "compiled code called a unit that is not compiled, or not with the signature of the call; such units are {names:?}{}; \
+         ask `Jit::undefined` before a call",
+        if more > 0 { format!(" and {more} more") } else { String::new() },
+    );
     std::process::abort();
 }

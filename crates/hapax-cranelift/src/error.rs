@@ -38,7 +38,7 @@ pub enum Error {
         advice: &'static str,
     },
     /// A symbol is used with another signature than it has.
-    #[error("`{function}` uses `{symbol}` as {used}, and it is {is}")]
+    #[error("`{function}` uses `{symbol}` as {used}, and it is {is}{}", signature_advice(.function, .symbol))]
     Signature {
         /// The function that uses it.
         function: Arc<str>,
@@ -122,6 +122,11 @@ pub enum Error {
         /// What the store said.
         message: String,
     },
+}
+
+/// What else may be meant by another signature: of a unit's own name, that it is to have another one.
+fn signature_advice(function: &str, symbol: &str) -> &'static str {
+    if function == symbol { "; if it is meant to have another signature now, `Jit::remove` it before" } else { "" }
 }
 
 impl Error {

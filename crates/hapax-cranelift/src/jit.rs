@@ -5,7 +5,7 @@ use crate::code::{CodePtr, Location};
 use crate::compile::BakedAddresses;
 use crate::environment::Environment;
 use crate::error::Error;
-use crate::job::{Job, NotStored, Wanted, meta};
+use crate::job::{Job, NotStored, Wanted};
 use crate::load::{Load, Pages, Ready};
 use crate::memory::Space;
 use crate::stats::{Counters, JitStats};
@@ -15,7 +15,7 @@ use crate::unit::{Lower, Lowers, Unit};
 use cranelift_codegen::isa::TargetIsa;
 use hapax::{CodeError, CodeStore, Fingerprint, Key, Kind, Record, Refusal, Source};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// A just-in-time compiler whose code outlives the process.
 ///
@@ -51,6 +51,9 @@ pub(crate) struct Inner {
     enabled: AtomicBool,
 }
 
+/// Those that live, for a call that ends because nobody is there: it does not say whose code it was.
+static ALIVE: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
+
 /// Enough to share the calls that seal pages, few enough that the first of them does not wait long for the last.
 const PUBLISHED_AT_ONCE: usize = 512;
 
@@ -65,7 +68,7 @@ impl Jit {
         table: Table,
     ) -> Jit {
         let arenas = Mutex::new(Arenas::new(&space));
-        Jit(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             environment,
             space,
             store,
@@ -76,7 +79,24 @@ impl Jit {
             table: Mutex::new(table),
             arenas,
             enabled: AtomicBool::new(true),
-        }))
+        });
+        let mut alive = ALIVE.lock().unwrap_or_else(PoisonError::into_inner);
+        alive.retain(|one| one.strong_count() > 0);
+        alive.push(Arc::downgrade(&inner));
+        drop(alive);
+        Jit(inner)
+    }
+
+    /// What [`undefined`](Jit::undefined) says of all that live.
+    pub(crate) fn undefined_anywhere() -> Vec<String> {
+        let alive = ALIVE.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut names = Vec::new();
+        for inner in alive.iter().filter_map(Weak::upgrade) {
+            names.extend(inner.table.lock().unwrap_or_else(PoisonError::into_inner).undefined());
+            // The code that called may be in it, and nobody else may keep it any more.
+            std::mem::forget(inner);
+        }
+        names
     }
 
     /// The unit's code: from memory, else from the store, else compiled. If the unit's name has other code, this replaces
@@ -175,7 +195,8 @@ impl Jit {
     }
 
     /// Units that code in memory refers to and that are not compiled, or not with the signature that the code calls them
-    /// with; and removed ones, until they are freed. Such a call ends the process with a message.
+    /// with; and removed ones, until they are freed. Such a call ends the process with a
+    /// message that names them all.
     pub fn undefined(&self) -> Vec<String> {
         self.table().undefined()
     }
@@ -315,7 +336,8 @@ impl Jit {
         inner.policy.tier(&unit).min(tiers - 1)
     }
 
-    /// Takes what the store has in tiers above the ones chosen, the best first, and gives back the rest.
+    /// Takes what the store has in tiers above the ones chosen, the best first, and gives back the rest; from a store that verifies
+    /// nothing, but gives back which tier to ask it for.
     fn better_stored(&self, mut wanted: Vec<Wanted>, each: &mut dyn FnMut(usize, Result<Ready, Error>)) -> Vec<Wanted> {
         let inner = &*self.0;
         for tier in (1..inner.environment.tiers.len()).rev() {
@@ -324,6 +346,8 @@ impl Jit {
             let keys: Vec<Key> = above.iter().map(key).collect();
             for (one, artifact) in above.into_iter().zip(inner.store.get_many(&keys)) {
                 match artifact {
+                    // To be verified it has to be asked for together with how to compile it.
+                    Ok(_) if inner.store.is_verifying() => rest.push(Wanted { tier, ..one }),
                     Ok(bytes) => {
                         let ready = Ready { wanted: Wanted { tier, ..one }, bytes, stored: true };
                         each(ready.wanted.at, Ok(ready));
@@ -340,7 +364,7 @@ impl Jit {
     pub(crate) fn compile_now<U: Unit>(&self, job: Job<'_, U>) -> Result<Ready, Error> {
         let (compiled, compile_ns) = job.run()?;
         let wanted = job.wanted;
-        let meta = meta(&wanted.name, compile_ns);
+        let meta = wanted.meta(compile_ns);
         if compiled.keep && self.is_enabled() {
             self.0.put(self.0.environment.tiers[wanted.tier].fingerprint(&wanted.digest), &meta, &compiled.bytes);
         }

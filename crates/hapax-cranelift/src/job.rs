@@ -45,6 +45,10 @@ impl<U: Unit> hapax::Unit for Job<'_, U> {
     fn label(&self) -> String {
         self.wanted.name.to_string()
     }
+
+    fn hinted_as(&self) -> Option<Fingerprint> {
+        Some(self.wanted.digest)
+    }
 }
 
 impl<U: Unit> Job<'_, U> {
@@ -53,7 +57,7 @@ impl<U: Unit> Job<'_, U> {
         if compiled.keep {
             return Ok(compiled.bytes);
         }
-        Err(NotStored::Unkept(Record::from_vec(compiled.bytes, meta(&self.wanted.name, compile_ns))))
+        Err(NotStored::Unkept(Record::from_vec(compiled.bytes, self.wanted.meta(compile_ns))))
     }
 
     /// Compiles, whatever the store has; also says how long that took.
@@ -105,8 +109,16 @@ impl Inner {
     }
 }
 
-/// What is stored beside an artifact.
+impl Wanted {
+    /// What is stored beside the artifact: with the name of its hints, which all tiers share.
+    pub(crate) fn meta(&self, compile_ns: u64) -> Meta {
+        Meta { hinted_as: Some(self.digest), ..meta(&self.name, compile_ns) }
+    }
+}
+
+/// What is stored beside an artifact of which no hints are kept.
 pub(crate) fn meta(name: &str, compile_ns: u64) -> Meta {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    Meta { label: name.to_owned(), compile_ns, written_unix_s: now.map_or(0, |now| now.as_secs()) }
+    let written_unix_s = now.map_or(0, |now| now.as_secs());
+    Meta { label: name.to_owned(), compile_ns, written_unix_s, hinted_as: None }
 }

@@ -25,6 +25,36 @@ pub struct UnitUse<'a> {
 ///
 /// Tiers are numbered in the order in which the builder was given them. If the store has the unit in a better tier than
 /// the one chosen, that is taken.
+///
+/// It is asked at each request of a unit, and before a unit is compiled ahead, if there are several tiers. A request for which it
+/// names a better tier than that of the current code waits until that is compiled; what was current before is retired. So ask
+/// again for what is called often, from a thread that may wait, and call what comes back.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use cranelift_codegen::settings::{self, Configurable, Flags};
+/// use hapax_cranelift::{Jit, TierPolicy, UnitUse};
+///
+/// /// The best code for what earlier processes used, and for loops from their third request on.
+/// struct Loops;
+///
+/// impl TierPolicy for Loops {
+///     fn tier(&self, unit: &UnitUse<'_>) -> usize {
+///         let is_hot = unit.earlier_uses > 0 || unit.name.starts_with("loop") && unit.requests >= 3;
+///         if is_hot { unit.tiers - 1 } else { 0 }
+///     }
+/// }
+///
+/// let isa = |level: &str| -> Result<_, Box<dyn std::error::Error>> {
+///     let mut flags = settings::builder();
+///     flags.set("opt_level", level)?;
+///     Ok(cranelift_native::builder()?.finish(Flags::new(flags))?)
+/// };
+/// let jit = Jit::builder(isa("none")?).tier(isa("speed")?).tier_policy(Loops).build_id("example 1").build()?;
+/// # drop(jit);
+/// # Ok(())
+/// # }
+/// ```
 pub trait TierPolicy: Send + Sync {
     /// A number below `unit.tiers`; larger ones count as the last.
     fn tier(&self, unit: &UnitUse<'_>) -> usize;

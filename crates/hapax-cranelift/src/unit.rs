@@ -70,6 +70,96 @@ pub type Lower<U> = fn(&U, &mut Lowering<'_>, &mut Function) -> Result<(), Lower
 
 /// What a function that is being built can refer to. Every reference is by name, so that it means the same in the next
 /// process.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use cranelift_codegen::ir::{AbiParam, Function, InstBuilder, MemFlagsData, Signature, TrapCode, condcodes::IntCC, types::I64};
+/// use cranelift_codegen::settings::{self, Flags};
+/// use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+/// use hapax::FingerprintBuilder;
+/// use hapax_cranelift::{Data, Jit, LowerError, Lowering, Unit};
+///
+/// /// Looks its argument up among the numbers, traps if there are not so many, and gives what it finds to `then`.
+/// struct Table<'a> {
+///     name: &'a str,
+///     numbers: &'a [i64],
+///     then: Then<'a>,
+/// }
+///
+/// #[derive(Clone, Copy)]
+/// enum Then<'a> {
+///     Host(&'a str),
+///     Unit(&'a str),
+/// }
+///
+/// impl Unit for Table<'_> {
+///     fn name(&self) -> &str {
+///         self.name
+///     }
+///
+///     fn key(&self, key: FingerprintBuilder) -> FingerprintBuilder {
+///         let (kind, then) = match self.then {
+///             Then::Host(name) => ("host", name),
+///             Then::Unit(name) => ("unit", name),
+///         };
+///         let numbers: Vec<u8> = self.numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+///         key.part("numbers", numbers).part(kind, then)
+///     }
+/// }
+///
+/// fn lower(table: &Table, lowering: &mut Lowering, function: &mut Function) -> Result<(), LowerError> {
+///     let mut signature = lowering.make_signature();
+///     signature.params.push(AbiParam::new(I64));
+///     signature.returns.push(AbiParam::new(I64));
+///     function.signature = signature.clone();
+///     let mut context = FunctionBuilderContext::new();
+///     let mut builder = FunctionBuilder::new(function, &mut context);
+///     let block = builder.create_block();
+///     builder.append_block_params_for_function_params(block);
+///     builder.switch_to_block(block);
+///     builder.seal_block(block);
+///     let index = builder.block_params(block)[0];
+///
+///     let outside = builder.ins().icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, index, table.numbers.len() as i64);
+///     builder.ins().trapnz(outside, TrapCode::unwrap_user(1)); // `Jit::locate` tells the code
+///
+///     let bytes: Vec<u8> = table.numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+///     let numbers = lowering.data(Data::bytes(bytes), builder.func)?;
+///     let start = builder.ins().symbol_value(I64, numbers); // the address of the data
+///     let offset = builder.ins().ishl_imm_u(index, 3);
+///     let at = builder.ins().iadd(start, offset);
+///     let number = builder.ins().load(I64, MemFlagsData::trusted(), at, 0);
+///
+///     let then = match table.then {
+///         Then::Host(name) => lowering.import(name, builder.func)?,
+///         Then::Unit(name) => lowering.function(name, &signature, builder.func),
+///     };
+///     let call = builder.ins().call(then, &[number]);
+///     let result = builder.inst_results(call)[0];
+///     builder.ins().return_(&[result]);
+///     builder.finalize(lowering.isa().frontend_config());
+///     Ok(())
+/// }
+///
+/// extern "C" fn negate(number: i64) -> i64 {
+///     -number
+/// }
+///
+/// let isa = cranelift_native::builder()?.finish(Flags::new(settings::builder()))?;
+/// let mut signature = Signature::new(isa.default_call_conv());
+/// signature.params.push(AbiParam::new(I64));
+/// signature.returns.push(AbiParam::new(I64));
+/// let jit = Jit::builder(isa).build_id("example 1").import("negate", signature, negate as *const u8).build()?;
+/// let first = jit.compile(&Table { name: "first", numbers: &[2, 1, 0], then: Then::Unit("second") }, lower)?;
+/// assert_eq!(jit.undefined(), ["second"]); // to call it now would end the process
+/// jit.compile(&Table { name: "second", numbers: &[10, 20, 30], then: Then::Host("negate") }, lower)?;
+/// assert!(jit.undefined().is_empty());
+/// // SAFETY: `lower` gives every unit this signature, `first` outlives the calls, and what they call is compiled and checks its index.
+/// let first = unsafe { first.as_fn::<extern "C" fn(i64) -> i64>() };
+/// assert_eq!((first(0), first(2)), (-30, -10));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Lowering<'a> {
     environment: &'a Environment,
     tier: usize,
@@ -87,7 +177,7 @@ enum OwnedSymbol {
     Own(u16),
 }
 
-/// Data that belongs to a function: constants, tables of functions, or writable state.
+/// Data that belongs to a function: constants, tables of functions, or writable state. [`Lowering`] has an example.
 #[derive(Debug, Clone, Default)]
 pub struct Data {
     object: DataObject,

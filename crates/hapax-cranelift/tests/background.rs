@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::{Words, builder, call, jit, lower, memory_store, words};
+use common::{Words, builder, call, isa, jit, lower, memory_store, words};
 use cranelift_codegen::ir::Function;
 use hapax::{DirectoryOptions, HintOptions, HintStore};
-use hapax_cranelift::{LowerError, Lowering};
+use hapax_cranelift::{HotAfter, LowerError, Lowering};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,6 +19,30 @@ fn recorded(unit: &Words, lowering: &mut Lowering<'_>, function: &mut Function) 
 
 fn units(count: usize) -> Vec<Words> {
     (0..count).map(|n| words(&format!("f{n}"), &format!("a {n} +"))).collect()
+}
+
+#[test]
+fn what_is_stored_names_its_hints_in_every_tier() {
+    let store = memory_store();
+    let folder = tempfile::tempdir().unwrap();
+    let hints = Arc::new(HintStore::open(HintOptions::new(&DirectoryOptions::new("names").dir(folder.path()))));
+    let unit = words("f", "a b +");
+    let jit = builder(&store)
+        .tier(isa(&[("opt_level", "speed")]))
+        .tier_policy(HotAfter { uses: 2 })
+        .hints(hints.clone())
+        .build()
+        .unwrap();
+    jit.compile(&unit, lower).unwrap();
+    jit.compile(&unit, lower).unwrap();
+    let entries = store.entries();
+    assert_eq!(entries.len(), 2, "a tier each");
+    for entry in entries {
+        let record = store.get(&entry.key).unwrap();
+        let hinted_as = record.meta().hinted_as.expect("it says where its hints are");
+        assert_ne!(hinted_as, entry.key.fingerprint);
+        assert_eq!(hints.get(&hinted_as).unwrap().compile_count, 2, "under one name for both tiers");
+    }
 }
 
 /// The hints come from an earlier process that asked for some units more often; `ORDER` is this test's alone.

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{builder, call, isa, jit, lower, memory_store, with_imports, words};
-use hapax::{CodeMode, CodeStore, Key, Kind};
-use hapax_cranelift::{Error, HotAfter, Jit};
+use hapax::{CodeMode, CodeStore, FingerprintBuilder, Key, Kind};
+use hapax_cranelift::{Error, HotAfter, Jit, Lower, Unit};
 use std::sync::Arc;
 
 #[test]
@@ -208,6 +208,38 @@ fn a_hot_unit_gets_the_better_tier_and_a_warm_start_has_it_at_once() {
     let code = warm.compile(&unit, lower).unwrap();
     assert_eq!(code.range().len(), pointers[4].range().len());
     assert_eq!(warm.stats().compiles, 0);
+}
+
+#[test]
+fn a_verifying_store_verifies_code_of_a_better_tier_than_was_asked_for() {
+    struct Forgetful(i64);
+    impl Unit for Forgetful {
+        fn name(&self) -> &str {
+            "f"
+        }
+
+        fn key(&self, key: FingerprintBuilder) -> FingerprintBuilder {
+            key
+        }
+    }
+    let adds: Lower<Forgetful> =
+        |unit, lowering, function| lower(&words("f", &format!("a {} +", unit.0)), lowering, function);
+    let store = memory_store();
+    let tiered = |uses: u64, verify_every: u64| {
+        let builder = Jit::builder(isa(&[("opt_level", "none")])).tier(isa(&[("opt_level", "speed")]));
+        let store = CodeStore::over(store.clone()).verify_every(verify_every);
+        builder.build_id("tests 1").store(Arc::new(store)).tier_policy(HotAfter { uses }).build().unwrap()
+    };
+    tiered(1, 0).compile(&Forgetful(1), adds).unwrap();
+    let verifying = tiered(100, 1);
+    assert_eq!(call(&verifying.compile(&Forgetful(1), adds).unwrap(), 3, 0), 4);
+    assert_eq!((verifying.stats().store_hits, store.entries().len()), (1, 1), "it came from the better tier");
+    match tiered(100, 1).compile(&Forgetful(2), adds) {
+        Err(Error::Store { function, message }) => {
+            assert!(&*function == "f" && message.contains("fingerprint"), "{message}")
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

@@ -167,7 +167,8 @@ fn calling_a_unit_without_code_ends_the_process_with_a_message() {
     let folder = tempfile::tempdir().unwrap();
     let output = again("calling_a_unit_without_code_ends_the_process_with_a_message", "call", folder.path());
     assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("a unit that is not compiled"));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("a unit that is not compiled") && told.contains(r#"["nobody"]"#), "{told}");
 }
 
 /// Two processes at once on one directory: whoever compiles, both run the same.

@@ -197,7 +197,12 @@ fn a_removed_unit_may_come_back_with_another_signature() {
     let jit = jit(&memory_store());
     let caller = jit.compile(&words("caller", "a b @f"), lower).unwrap();
     let old = jit.compile(&words("f", "a"), lower).unwrap();
-    assert!(matches!(jit.compile(&words("f", "()"), nullary), Err(Error::Signature { .. })), "it is called");
+    match jit.compile(&words("f", "()"), nullary) {
+        Err(error @ Error::Signature { .. }) => {
+            assert!(error.to_string().contains("`Jit::remove` it before"), "{error}")
+        }
+        other => panic!("it is called: {other:?}"),
+    }
     jit.remove("f");
     jit.compile(&words("f", "()"), nullary).unwrap();
     assert_eq!(jit.undefined(), ["f"], "the caller's `f` has parameters");
@@ -257,6 +262,7 @@ fn a_wrong_guess_of_a_caller_does_not_refuse_the_unit() {
         Err(Error::Signature { function, symbol, used, is }) => {
             assert_eq!((&**function, &**symbol), ("late", "h"));
             assert_eq!((used.matches("i64").count(), is.matches("i64").count()), (4, 3), "{used} and {is}");
+            assert!(!results[1].as_ref().unwrap_err().to_string().contains("remove"), "the caller is wrong");
         }
         other => panic!("{other:?}"),
     }

@@ -243,5 +243,5 @@ fn unpack(mut bytes: Vec<u8>) -> Option<Record> {
     let label_bytes = u32::from_le_bytes(*bytes.get(16..)?.first_chunk()?) as usize;
     let label = String::from_utf8(bytes.get(20..20 + label_bytes)?.to_vec()).ok()?;
     let payload = bytes.split_off(20 + label_bytes);
-    Some(Record::from_vec(payload, Meta { label, compile_ns, written_unix_s }))
+    Some(Record::from_vec(payload, Meta { label, compile_ns, written_unix_s, hinted_as: None }))
 }

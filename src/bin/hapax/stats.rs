@@ -114,7 +114,7 @@ pub fn totals_lines(totals: &Totals) -> Vec<(&'static str, String)> {
             format!("{}, in {}", show::counted(totals.compiles, "time", "times"), show::time(totals.compile_ns as f64)),
         ),
         ("found compiled", show::counted(totals.hits, "time", "times")),
-        ("hit rate", totals.hit_rate.map_or_else(|| "no uses yet".to_owned(), show::percent)),
+        ("hit rate", totals.hit_rate.map_or_else(|| "no uses were recorded".to_owned(), show::percent)),
         ("time saved", format!("about {}, hits times mean compile time", show::time(totals.saved_ns as f64))),
     ];
     if totals.hits_without_compile_time > 0 {

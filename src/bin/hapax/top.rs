@@ -7,11 +7,12 @@ use crate::place::Place;
 use crate::show;
 use hapax::{Fingerprint, HintRecord, HintRecords};
 use serde::Serialize;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// One unit under one version, from its hint, its artifacts, or both.
 #[derive(Debug, Clone, Serialize)]
 pub struct Unit {
+    /// That of its hints, if it has another for those.
     pub fingerprint: String,
     /// The fingerprint of the version under which its hints are kept; none if it has none.
     pub version: Option<String>,
@@ -51,7 +52,8 @@ pub fn run(arguments: &Top, for_people: bool) -> Result<Answer, Failure> {
 pub fn units(hints: Option<&HintRecords>, artifacts: &[Artifact]) -> Vec<Unit> {
     let mut stored: HashMap<Fingerprint, Vec<&Artifact>> = HashMap::new();
     for artifact in artifacts {
-        stored.entry(artifact.key.fingerprint).or_default().push(artifact);
+        let unit = artifact.meta.hinted_as.unwrap_or(artifact.key.fingerprint);
+        stored.entry(unit).or_default().push(artifact);
     }
     let records = hints.map_or(&[][..], |hints| &hints.records[..]);
     let with_hints: HashSet<Fingerprint> = records.iter().map(|record| record.ranked.fingerprint).collect();
@@ -97,7 +99,12 @@ impl Unit {
             version: record.map(|record| record.version.to_string()),
             title: title(&label, fingerprint),
             label,
-            kinds: artifacts.iter().map(|artifact| kind_name(artifact.key.kind)).collect(),
+            kinds: artifacts
+                .iter()
+                .map(|artifact| kind_name(artifact.key.kind))
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
             stored_bytes: artifacts.iter().map(|artifact| artifact.bytes).sum(),
             compile_count: hint.compile_count,
             hits: hint.hits,

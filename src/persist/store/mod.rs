@@ -71,7 +71,8 @@ pub trait Store: Send + Sync {
     /// Removes every entry, and nothing that hapax did not write.
     fn clear(&self) -> Result<(), Refusal>;
 
-    /// Removes what crashes left behind and what nothing refers to any more, and brings the bytes under the budget.
+    /// Removes what crashes left behind and what nothing refers to any more, and brings the bytes under the budget. A directory store
+    /// also writes down where its entries are, as its drop does, so that the next process need not look for them.
     fn gc(&self) -> Result<Collected, Refusal>;
 
     /// Counts since it was opened, and bytes now.

@@ -47,6 +47,67 @@ use std::sync::Arc;
 ///
 /// Of the `Jit`'s tiers a module uses the first, and it tells hints nothing: its functions are compiled once, and are not
 /// asked for again.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use cranelift_codegen::ir::{AbiParam, InstBuilder, types::I64};
+/// use cranelift_codegen::settings::{self, Flags};
+/// use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+/// use cranelift_module::{Linkage, Module};
+/// use hapax::{CodeStore, MemoryStore};
+/// use hapax_cranelift::{Jit, JitModule};
+/// use std::sync::Arc;
+///
+/// /// What a front end does with any `Module`: a function that calls one of the host's.
+/// fn compile(module: &mut impl Module) -> Result<cranelift_module::FuncId, Box<dyn std::error::Error>> {
+///     let mut context = module.make_context();
+///     context.func.signature.params.push(AbiParam::new(I64));
+///     context.func.signature.returns.push(AbiParam::new(I64));
+///     let double = module.declare_function("double", Linkage::Import, &context.func.signature)?;
+///     let mut of_builder = FunctionBuilderContext::new();
+///     let mut builder = FunctionBuilder::new(&mut context.func, &mut of_builder);
+///     let block = builder.create_block();
+///     builder.append_block_params_for_function_params(block);
+///     builder.switch_to_block(block);
+///     builder.seal_block(block);
+///     let double = module.declare_func_in_func(double, builder.func);
+///     let argument = builder.block_params(block)[0];
+///     let call = builder.ins().call(double, &[argument]);
+///     let doubled = builder.inst_results(call)[0];
+///     let result = builder.ins().iadd_imm_s(doubled, 1);
+///     builder.ins().return_(&[result]);
+///     builder.finalize(module.target_config());
+///     let id = module.declare_function("odd", Linkage::Export, &context.func.signature)?;
+///     module.define_function(id, &mut context)?;
+///     Ok(id)
+/// }
+///
+/// extern "C" fn double(number: i64) -> i64 {
+///     number * 2
+/// }
+///
+/// let store = Arc::new(CodeStore::over(Arc::new(MemoryStore::new(1 << 20)))); // yours is a directory
+/// for process in 1..=2 {
+///     let isa = cranelift_native::builder()?.finish(Flags::new(settings::builder()))?;
+///     let mut signature = cranelift_codegen::ir::Signature::new(isa.default_call_conv());
+///     signature.params.push(AbiParam::new(I64));
+///     signature.returns.push(AbiParam::new(I64));
+///     let jit = Jit::builder(isa)
+///         .build_id("example 1")
+///         .store(store.clone())
+///         .import("double", signature, double as *const u8) // instead of `JITBuilder::symbol`
+///         .build()?;
+///     let mut module = JitModule::new(&jit); // instead of `JITModule::new`
+///     let odd = compile(&mut module)?;
+///     module.finalize_definitions()?;
+///     // SAFETY: `odd` was built with this signature, calls what it was declared to call, and the module is not freed.
+///     let odd: extern "C" fn(i64) -> i64 = unsafe { std::mem::transmute(module.get_finalized_function(odd)) };
+///     assert_eq!(odd(20), 41);
+///     assert_eq!((jit.stats().compiles, jit.stats().store_hits), if process == 1 { (1, 0) } else { (0, 1) });
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct JitModule {
     /// `None` once the memory is freed.
     kept: Option<Kept>,
@@ -149,7 +210,9 @@ impl JitModule {
     ///
     /// # Errors
     ///
-    /// [`ModuleError::Backend`] with an [`Error`]; then nothing has changed.
+    /// [`ModuleError::Backend`] with an [`Error`]; then nothing has changed: what was defined waits for the next time. So what
+    /// refers to something that is not defined yet is linked once it is; what refers to a symbol that is not on the allow-list
+    /// never is, and keeps all that waits with it from being linked: give up the module.
     pub fn finalize_definitions(&mut self) -> ModuleResult<()> {
         if self.pending_functions.is_empty() && self.pending_objects.is_empty() {
             return Ok(());

@@ -394,13 +394,14 @@ impl Core {
         files
     }
 
-    /// Removes what nothing refers to, then sees to the budget.
+    /// Removes what nothing refers to, sees to the budget, and seals what stays.
     pub(super) fn collect(&self, writer: &mut Writer) -> Result<Collected, Refusal> {
         let refused = |error| Refusal::from_io("list the directory", &error);
         self.look().map_err(refused)?;
         let before = self.index.lock().resident_bytes();
         let files = self.remove_left_behind(writer) + self.remove_superseded_now(writer);
         self.make_room(writer, 0);
+        self.seal_all(writer);
         self.look().map_err(refused)?;
         let after = self.index.lock().resident_bytes();
         Ok(Collected { files, bytes: before.saturating_sub(after) })

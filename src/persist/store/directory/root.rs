@@ -67,7 +67,7 @@ pub enum Distrust {
     CannotOpen {
         /// Where.
         path: String,
-        /// What the system said.
+        /// What the system said, and what to do.
         message: String,
     },
 }
@@ -244,9 +244,28 @@ fn open_directory(parent: impl rustix::fd::AsFd, name: &Path, path: &Path) -> Re
 }
 
 fn cannot_open(path: &Path, error: &io::Error) -> Distrust {
-    Distrust::CannotOpen { path: shown(path), message: error.to_string() }
+    let advice = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "; let this user read and write there, or choose another directory, as with HAPAX_CACHE_DIR"
+        }
+        _ => "",
+    };
+    Distrust::CannotOpen { path: shown(path), message: format!("{error}{advice}") }
 }
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Permissions do not stop root, which tests may run as.
+    #[test]
+    fn what_cannot_be_opened_for_lack_of_rights_says_what_to_do() {
+        let told = |kind: io::ErrorKind| cannot_open(Path::new("/there"), &kind.into()).to_string();
+        assert!(told(io::ErrorKind::PermissionDenied).ends_with("choose another directory, as with HAPAX_CACHE_DIR"));
+        assert_eq!(told(io::ErrorKind::NotFound), "cannot open /there: entity not found");
+    }
 }

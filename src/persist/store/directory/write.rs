@@ -5,6 +5,7 @@ use crate::persist::envelope::{self, Key, Meta};
 use crate::persist::store::Refusal;
 use crate::persist::store::directory::Core;
 use crate::persist::store::directory::index::{At, Place, Segment, large_file_bytes, large_name};
+use crate::persist::store::directory::look::Contents;
 use crate::persist::store::directory::names::{Name, fresh_id};
 use crate::persist::store::directory::segment::{self, FileType, HEADER_BYTES};
 use crate::persist::store::directory::unsynced::Unsynced;
@@ -245,17 +246,44 @@ impl Core {
     pub(super) fn seal(&self, writer: &mut Writer) {
         let Some(open) = &writer.open else { return };
         let (id, end) = (open.id, open.end);
+        self.write_sidecar(writer, id, end, end);
+        self.leave(writer);
+    }
+
+    /// Seals the open segment, and those that ended processes left without a sidecar.
+    pub(super) fn seal_all(&self, writer: &mut Writer) {
+        self.notice_fork(writer);
+        self.seal(writer);
+        let without: Vec<u64> = {
+            let index = self.index.lock();
+            let lacks = |id: &u64| index.segment(*id).is_some_and(|found| !found.ours && !found.has_sidecar);
+            index.segment_ids().into_iter().filter(lacks).collect()
+        };
+        for id in without {
+            // Whoever is writing it holds it, and seals it.
+            let Ok(Some(held)) = self.disk.open_held(&Name::Segment(id).to_string()) else { continue };
+            if !held.is_named().unwrap_or(false) || self.catch_up(id, &*held) == Contents::Unreadable {
+                continue;
+            }
+            let known_to = self.index.lock().segment(id).map_or(0, |found| found.known_to);
+            if let Some(bytes) = held.bytes().ok().filter(|_| known_to > 0) {
+                self.write_sidecar(writer, id, known_to, bytes);
+            }
+        }
+    }
+
+    /// Of a segment that this process holds, so that nobody appends to it.
+    fn write_sidecar(&self, writer: &mut Writer, id: u64, covered_bytes: u64, segment_bytes: u64) {
         let rows = self.index.lock().rows(id);
-        let sidecar = segment::encode_sidecar(id, end, &rows);
+        let sidecar = segment::encode_sidecar(id, covered_bytes, &rows);
         // Without it the segment is scanned: slower, as safe.
         let sidecar_bytes = match self.replace(&Name::Sidecar(id).to_string(), &sidecar) {
             Ok(()) => sidecar.len() as u64,
             Err(_) => 0,
         };
         writer.unsynced.names();
-        self.leave(writer);
         if let Some(segment) = self.index.lock().segment_mut(id) {
-            segment.file_bytes = end + sidecar_bytes;
+            segment.file_bytes = segment_bytes + sidecar_bytes;
             segment.has_sidecar |= sidecar_bytes > 0;
         }
     }
