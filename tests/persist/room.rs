@@ -4,7 +4,7 @@ use crate::spy::Spy;
 use crate::{key, small};
 use hapax::{CrashDisk, DirectoryOptions, DirectoryStore, Disk, Meta, Store};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 fn bytes_on(disk: &CrashDisk) -> u64 {
     disk.list().unwrap().iter().map(|name| disk.bytes(name).unwrap()).sum()
@@ -150,22 +150,26 @@ fn a_file_that_was_left_behind_is_held_until_it_is_gone() {
 
 #[test]
 fn a_put_beside_a_clear_is_written_after_it() {
-    let disk = CrashDisk::new();
-    let (spy, watch) = Spy::on(disk.clone());
-    let one = DirectoryStore::over_disk(spy, &small());
-    let other = DirectoryStore::over_disk(Arc::new(disk.clone()), &small());
-    let mut clears = 2;
-    watch.on_call(move |call, name| {
-        if call == "rename" && name.ends_with(".art") && clears > 0 {
-            clears -= 1;
-            other.clear().unwrap();
-        }
-    });
-    one.put(&key(1), &Meta::default(), &[1; 400]).unwrap();
-    one.validate();
-    assert_eq!(one.stats().resident_bytes, bytes_on(&disk), "all is counted");
-    assert_eq!(*one.get(&key(1)).unwrap(), [1; 400]);
-    assert!(!disk.list().unwrap().iter().any(|name| name.ends_with(".tmp")));
+    for (last_call, file, bytes) in [("rename", ".art", 400), ("open", ".seg", 40)] {
+        let disk = CrashDisk::new();
+        let (spy, watch) = Spy::on(disk.clone());
+        let one = DirectoryStore::over_disk(spy, &small());
+        let other = DirectoryStore::over_disk(Arc::new(disk.clone()), &small());
+        let clears = Arc::new(AtomicU64::new(2));
+        let left = clears.clone();
+        watch.on_call(move |call, name| {
+            if call == last_call && name.ends_with(file) && left.load(Ordering::Relaxed) > 0 {
+                left.fetch_sub(1, Ordering::Relaxed);
+                other.clear().unwrap();
+            }
+        });
+        one.put(&key(1), &Meta::default(), &vec![1; bytes]).unwrap();
+        assert_eq!(clears.load(Ordering::Relaxed), 0);
+        one.validate();
+        assert_eq!(one.stats().resident_bytes, bytes_on(&disk), "all is counted");
+        assert_eq!(*one.get(&key(1)).unwrap(), vec![1; bytes]);
+        assert!(!disk.list().unwrap().iter().any(|name| name.ends_with(".tmp")));
+    }
 }
 
 /// A store of 600 segments stands for one of 10 GiB, whose segments are of 16 MiB.

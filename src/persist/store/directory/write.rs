@@ -84,15 +84,8 @@ impl Core {
         let mut bytes = segment::header(FileType::Large, 0).to_vec();
         bytes.extend(record);
         let name = Name::Large { key: *key, order, bytes: bytes.len() as u32 };
-        // Another process that clears the directory takes what is being written, too: it is written once more.
-        const TRIES: usize = 4;
-        let mut tries = 0;
-        while let Err(error) = self.write_in_room(writer, &name, &bytes) {
-            tries += 1;
-            if error.kind() != io::ErrorKind::NotFound || tries == TRIES {
-                return Err(Refusal::from_io("write an entry", &error));
-            }
-        }
+        let written = again_if_cleared(|| self.write_in_room(writer, &name, &bytes));
+        written.map_err(|error| Refusal::from_io("write an entry", &error))?;
         self.lately.lock().large.push(name);
         writer.unsynced.file(name.to_string());
         writer.unsynced.names();
@@ -183,12 +176,9 @@ impl Core {
         if self.adopt(writer, bytes) {
             return Ok(());
         }
-        let refused = |error: io::Error| Refusal::from_io("create a segment", &error);
-        let (id, file) = self.create_segment().map_err(refused)?;
-        let name = Name::Segment(id).to_string();
+        let created = again_if_cleared(|| self.create_segment());
+        let (id, file, reader) = created.map_err(|error| Refusal::from_io("create a segment", &error))?;
         let end = HEADER_BYTES as u64;
-        let begun = file.write_at(0, &segment::header(FileType::Segment, id)).and_then(|()| self.disk.open(&name));
-        let reader = begun.inspect_err(|_| drop(self.disk.remove(&name))).map_err(refused)?;
         self.lately.lock().segments.push(id);
         let mut index = self.index.lock();
         index.add_segment(id, Segment::ours(end));
@@ -323,8 +313,13 @@ impl Core {
         written.inspect_err(|_| drop(self.disk.remove(&temporary)))
     }
 
-    fn create_segment(&self) -> io::Result<(u64, Arc<dyn DiskFile>)> {
-        create_held(&*self.disk, Name::Segment)
+    /// An empty segment, held, and the same file for readers.
+    fn create_segment(&self) -> io::Result<(u64, Arc<dyn DiskFile>, Arc<dyn DiskFile>)> {
+        let (id, file) = create_held(&*self.disk, Name::Segment)?;
+        let name = Name::Segment(id).to_string();
+        let begun = file.write_at(0, &segment::header(FileType::Segment, id)).and_then(|()| self.disk.open(&name));
+        let reader = begun.inspect_err(|_| drop(self.disk.remove(&name)))?;
+        Ok((id, file, reader))
     }
 
     fn create_temporary(&self, bytes: u32) -> io::Result<(u64, Arc<dyn DiskFile>)> {
@@ -384,6 +379,18 @@ pub(super) fn create_held(disk: &dyn Disk, name: impl Fn(u64) -> Name) -> io::Re
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Another process that clears the directory takes what is just being made, too: it is made once more.
+fn again_if_cleared<T>(mut make: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    const TRIES: usize = 4;
+    for _ in 1..TRIES {
+        match make() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            made => return made,
+        }
+    }
+    make()
 }
 
 /// The file that an entry is in.
