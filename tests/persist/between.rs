@@ -147,6 +147,36 @@ fn what_was_put_after_an_eviction_is_found_though_its_number_is_lower() {
     assert!(looking.get(&key(1)).is_ok());
 }
 
+/// Another process puts the same entry and evicts it, in the middle of a put that had its number before.
+#[test]
+fn a_put_is_not_lost_behind_a_later_one_that_is_gone() {
+    let disk = CrashDisk::new();
+    let options = incurious().budget_bytes(100_000);
+    let ahead = over(&disk, &options);
+    put(&ahead, 10);
+    let (spy, watch) = Spy::on(disk.clone());
+    let store = Arc::new(DirectoryStore::over_disk(spy, &options));
+    assert!(store.get(&key(10)).is_ok(), "a use to write down");
+    (11..20).for_each(|number| put(&ahead, number));
+    let (beside, theirs) = (store.clone(), disk.clone());
+    let (says, said) = channel();
+    watch.on_call(move |call, name| {
+        if call == "rename" && name == "recency" {
+            put(&ahead, 1);
+            beside.refresh().unwrap(); // which another thread may do at any time
+            let gone = named(&theirs, ".seg").into_iter().find(|name| has(&theirs, name, &key(1))).unwrap();
+            theirs.remove(&gone).unwrap();
+            says.send(()).unwrap();
+        }
+    });
+    put(&store, 1);
+    said.try_recv().expect("another process was at it in the middle of the put");
+    assert!(store.get(&key(1)).is_ok());
+    watch.on_call(|_, _| {});
+    drop(store);
+    assert!(over(&disk, &small()).get(&key(1)).is_ok(), "nor is it left out of what lists the segment");
+}
+
 /// The listing still names a segment that goes before it is read, and what it is copied to was read by then.
 #[test]
 fn a_look_during_an_eviction_finds_what_is_written_again() {

@@ -53,6 +53,23 @@ impl Core {
         if self.settings.read_only {
             return Err(Refusal::ReadOnly);
         }
+        let (mut order, mut record) = self.encode(key, meta, payload)?;
+        let mut writer = self.lock_writer();
+        const TRIES: usize = 4;
+        for _ in 1..TRIES {
+            self.write_record(&mut writer, key, order, record)?;
+            // A look may have come upon a later put meanwhile, of another process, that is gone by now: this one must not be lost
+            // behind it, and is put once more, after that.
+            if self.index.lock().place(key).is_none_or(|place| place.order <= order) {
+                return Ok(());
+            }
+            (order, record) = self.encode(key, meta, payload)?;
+        }
+        self.write_record(&mut writer, key, order, record)
+    }
+
+    /// The record of a put that happens now, and its number.
+    fn encode(&self, key: &Key, meta: &Meta, payload: &[u8]) -> Result<(u64, Vec<u8>), Refusal> {
         let limit_bytes = self.settings.budget_bytes.saturating_sub(2 * self.settings.segment_bytes);
         let need_bytes = payload.len() as u64 + 2 * envelope::PREFIX_BYTES as u64;
         let order = self.index.lock().take_use();
@@ -63,11 +80,14 @@ impl Core {
                 limit_bytes: limit_bytes.min(envelope::PAYLOAD_BYTES_AT_MOST as u64),
             });
         }
-        let mut writer = self.lock_writer();
+        Ok((order, record))
+    }
+
+    fn write_record(&self, writer: &mut Writer, key: &Key, order: u64, record: Vec<u8>) -> Result<(), Refusal> {
         if record.len() as u64 > self.settings.inline_bytes {
-            self.write_large(&mut writer, key, order, &record)
+            self.write_large(writer, key, order, &record)
         } else {
-            self.write_inline(&mut writer, key, order, record)
+            self.write_inline(writer, key, order, record)
         }
     }
 
