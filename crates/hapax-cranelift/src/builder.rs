@@ -50,13 +50,14 @@ impl Jit {
 
 impl JitBuilder {
     /// What changes whenever the front end translates the same input differently: its version, better the hash of its
-    /// build. It is part of every fingerprint. Without one, a new version of the front end runs what the old one made.
+    /// build. It is part of every fingerprint. Without one, a new version of the front end would run what the old one made, so a
+    /// `Jit` with a [store](JitBuilder::store) is not built without.
     pub fn build_id(mut self, id: impl AsRef<[u8]>) -> JitBuilder {
         self.build_id = id.as_ref().to_vec();
         self
     }
 
-    /// Where artifacts live. Without one they live in memory, 64 MiB of them, and end with the process.
+    /// Where artifacts live; asks for a [build id](JitBuilder::build_id). Without one they live in memory, 64 MiB of them, and end with the process.
     pub fn store(mut self, store: Arc<CodeStore>) -> JitBuilder {
         self.store = Some(store);
         self
@@ -125,8 +126,11 @@ impl JitBuilder {
     /// # Errors
     ///
     /// [`Error::Platform`] if code for the ISA cannot run in this process or the tiers are for different targets;
-    /// [`Error::Memory`] if the addresses cannot be reserved.
+    /// [`Error::NoBuildId`] if there is a store and no build id, or an empty one; [`Error::Memory`] if the addresses cannot be reserved.
     pub fn build(self) -> Result<Jit, Error> {
+        if self.store.is_some() && self.build_id.is_empty() {
+            return Err(Error::NoBuildId);
+        }
         for isa in &self.isas {
             check_platform(&**isa)?;
             if isa.triple() != self.isas[0].triple() {

@@ -16,6 +16,12 @@ pub enum Error {
         /// What is missing, and what to do.
         why: &'static str,
     },
+    /// There is a store and no build id.
+    #[error(
+        "what is compiled goes into a store, and nothing says which build of the front end made it: the next one would run what \
+         this one made; give `JitBuilder::build_id` what changes with `lower`, such as the hash of the build"
+    )]
+    NoBuildId,
     /// A function refers to a symbol that the allow-list does not have.
     #[error(
         "`{function}` refers to `{symbol}`, which is not on the allow-list; add it with `JitBuilder::import`, or \

@@ -363,6 +363,17 @@ fn an_isa_for_another_machine_is_refused_with_its_name() {
     }
 }
 
+/// The next build of the front end would run what this one made.
+#[test]
+fn a_store_without_a_build_id_is_refused() {
+    let store = || Arc::new(CodeStore::over(memory_store()));
+    let refused = |builder: hapax_cranelift::JitBuilder| matches!(builder.build(), Err(Error::NoBuildId));
+    assert!(refused(Jit::builder(isa(&[])).store(store())));
+    assert!(refused(Jit::builder(isa(&[])).store(store()).build_id("")));
+    assert!(!refused(Jit::builder(isa(&[])).store(store()).build_id("1")));
+    assert!(!refused(Jit::builder(isa(&[]))), "what ends with the process needs none");
+}
+
 #[test]
 fn a_full_code_space_is_an_error_that_says_what_to_do() {
     let jit = builder(&memory_store()).code_space_bytes(64 << 10).build().unwrap();
