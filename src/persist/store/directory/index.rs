@@ -355,6 +355,12 @@ impl Index {
         were_there.into_iter().map(|(key, place)| (key, place.last_use)).collect()
     }
 
+    /// Segments without a sidecar that this process does not append to: others do, or ended before they sealed them.
+    pub(super) fn unsealed_by_others(&self) -> Vec<u64> {
+        let unsealed = self.segments.iter().filter(|(_, segment)| !segment.ours && !segment.has_sidecar);
+        unsealed.map(|(id, _)| *id).collect()
+    }
+
     pub(super) fn segment_ids(&self) -> Vec<u64> {
         self.segments.keys().copied().collect()
     }

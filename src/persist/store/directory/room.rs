@@ -135,11 +135,7 @@ impl Core {
     /// Segments that other live processes append to. Those that are sealed are not asked for, since to ask is to hold them
     /// for a moment; of those that somebody goes on with it turns out when they are to go.
     fn segments_of_others(&self) -> HashSet<u64> {
-        let unsealed: Vec<u64> = {
-            let index = self.index.lock();
-            let unsealed = |id: &u64| index.segment(*id).is_some_and(|found| !found.ours && !found.has_sidecar);
-            index.segment_ids().into_iter().filter(unsealed).collect()
-        };
+        let unsealed = self.index.lock().unsealed_by_others();
         let held = |id: &u64| matches!(self.disk.open_held(&Name::Segment(*id).to_string()), Ok(None));
         unsealed.into_iter().filter(held).collect()
     }

@@ -262,14 +262,9 @@ impl Core {
 
     /// Seals the open segment, and those that ended processes left without a sidecar.
     pub(super) fn seal_all(&self, writer: &mut Writer) {
-        self.notice_fork(writer);
         self.seal(writer);
-        let without: Vec<u64> = {
-            let index = self.index.lock();
-            let lacks = |id: &u64| index.segment(*id).is_some_and(|found| !found.ours && !found.has_sidecar);
-            index.segment_ids().into_iter().filter(lacks).collect()
-        };
-        for id in without {
+        let unsealed = self.index.lock().unsealed_by_others();
+        for id in unsealed {
             // Whoever is writing it holds it, and seals it.
             let Ok(Some(held)) = self.disk.open_held(&Name::Segment(id).to_string()) else { continue };
             if !held.is_named().unwrap_or(false) || self.catch_up(id, &*held) == Contents::Unreadable {
